@@ -1,0 +1,1 @@
+"""The methods: siblings of one shape that never import one another."""
