@@ -1,0 +1,1 @@
+"""A run: its folder, log, progress, metrics, results and report."""

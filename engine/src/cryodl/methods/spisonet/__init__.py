@@ -1,0 +1,1 @@
+"""spIsoNet: directional resolution and anisotropy correction of half maps."""
