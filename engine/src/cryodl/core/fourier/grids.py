@@ -80,31 +80,34 @@ def half_radius_grid_px(n: int) -> NDArray[np.float32]:
     return np.sqrt(half_squared_radius_px(n), dtype=np.float32)
 
 
-def _rounded_roots(largest_square: int) -> NDArray[np.int32]:
+def _integer_roots(n: int, truncate: bool) -> NDArray[np.int32]:
     # The root of an integer is never half-way between two integers, so rounding is unambiguous;
     # the table keeps it exact in boxes of any size.
-    return np.rint(np.sqrt(np.arange(largest_square + 1, dtype=np.float64))).astype(np.int32)
+    roots = np.sqrt(np.arange(3 * (check_box_size(n) // 2) ** 2 + 1, dtype=np.float64))
+    return (np.floor(roots) if truncate else np.rint(roots)).astype(np.int32)
 
 
-def shell_index(n: int) -> NDArray[np.int32]:
+def shell_index(n: int, *, truncate: bool = False) -> NDArray[np.int32]:
     """Shell of every voxel of the centred layout: the radius rounded to the nearest integer.
 
     Parameters
     ----------
     n : int
         Box size in voxels, odd or even.
+    truncate : bool
+        Cut the radius down to an integer instead of rounding it (some published filters do).
 
     Returns
     -------
     ndarray, (n, n, n) int32
         0 at the centre. Shells above ``n // 2`` are the corners and are not complete.
     """
-    return _rounded_roots(3 * (check_box_size(n) // 2) ** 2)[squared_radius_px(n)]
+    return _integer_roots(n, truncate)[squared_radius_px(n)]
 
 
-def half_shell_index(n: int) -> NDArray[np.int32]:
+def half_shell_index(n: int, *, truncate: bool = False) -> NDArray[np.int32]:
     """Shell (rounded radius) of every voxel of the half layout, (n, n, n // 2 + 1) int32."""
-    return _rounded_roots(3 * (check_box_size(n) // 2) ** 2)[half_squared_radius_px(n)]
+    return _integer_roots(n, truncate)[half_squared_radius_px(n)]
 
 
 def half_multiplicity(n: int) -> NDArray[np.float32]:
