@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     try:
-        return _dispatch(arguments)
+        return run_command(arguments)
     except BaseException as error:  # one line for people, whatever happened
         status, line = _explain(error)
         if debug and status != EXIT_DONE:
@@ -64,7 +64,8 @@ def main(arguments: list[str] | None = None) -> int:
         return status
 
 
-def _dispatch(arguments: list[str]) -> int:
+def run_command(arguments: list[str]) -> int:
+    """Run one command line; failures are raised, not printed."""
     if arguments[:1] == ["--version"]:
         sys.stdout.write(f"cryodl {__version__}\n")
         return EXIT_DONE

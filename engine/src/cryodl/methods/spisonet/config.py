@@ -154,6 +154,20 @@ class CorrectConfig(CommandConfig):
         original="--ref_resolution",
         gt=0,
     )
+    truth: Path | None = parameter(
+        None,
+        help="Known structure on the grid of the half maps, for simulated data: the report "
+        "compares the maps with it. It has no part in the correction.",
+        group="Check",
+        expert=True,
+    )
+    truth_region: Path | None = parameter(
+        None,
+        help="Volume that is 1 in the badly measured part of Fourier space, centred; by default "
+        "taken from the 3DFSC.",
+        group="Check",
+        expert=True,
+    )
     pretrained_model: Path | None = parameter(
         None,
         help="Network of an earlier run to start from (.safetensors); with --epochs 0 it only "
