@@ -21,7 +21,7 @@ from cryodl.errors import (
 if TYPE_CHECKING:
     import typer
 
-    from cryodl.core.config.parameters import CommandConfig
+    from cryodl.core.config.parameters import BareConfig
     from cryodl.core.config.registry import Command
 
 # Word -> (module with COMMANDS, one sentence). Modules are imported only when their word is used.
@@ -126,8 +126,13 @@ def _add(application: typer.Typer, command: Command) -> None:
     application.command(name, help=text, short_help=command.summary)(function)
 
 
-def execute(command: Command, config: CommandConfig) -> None:
+def execute(command: Command, config: BareConfig) -> None:
     """Run a command in its output folder; a finished run that is resumed is left as it is."""
+    from cryodl.core.config.parameters import CommandConfig
+
+    if not isinstance(config, CommandConfig):
+        command.load()(config)
+        return
     from cryodl.core.run.folder import RunFolder
 
     with RunFolder(command, config) as run:

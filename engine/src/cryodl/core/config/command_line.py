@@ -12,14 +12,14 @@ import typer
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from cryodl.core.config.parameters import CommandConfig, traits
+from cryodl.core.config.parameters import BareConfig, CommandConfig, traits
 from cryodl.core.config.registry import Command
 from cryodl.core.config.schema import flag, kind, ordered_fields
 from cryodl.errors import ConfigError, InputError
 
 
 def build_function(
-    command: Command, execute: Callable[[Command, CommandConfig], None]
+    command: Command, execute: Callable[[Command, BareConfig], None]
 ) -> Callable[..., None]:
     """Return a function with the signature typer needs for `command`.
 
@@ -56,13 +56,13 @@ def build_function(
     return function
 
 
-def make_config(command: Command, values: dict[str, Any]) -> CommandConfig:
+def make_config(command: Command, values: dict[str, Any]) -> BareConfig:
     """Check `values` and return the config; the first fault becomes a `ConfigError`."""
     try:
         config = command.config.model_validate(values)
     except ValidationError as error:
         raise ConfigError(_first_fault(command, error)) from None
-    if config.resume and config.overwrite:
+    if isinstance(config, CommandConfig) and config.resume and config.overwrite:
         raise ConfigError(
             "--resume and --overwrite: found both, expected one of them; --resume goes on, "
             "--overwrite starts afresh"

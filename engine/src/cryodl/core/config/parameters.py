@@ -70,12 +70,24 @@ def traits(field: FieldInfo) -> dict[str, Any]:
     return dict(extra) if isinstance(extra, dict) else {}
 
 
-class CommandConfig(BaseModel):
-    """What every command takes: where to write, what to run on, and how to repeat it."""
+class BareConfig(BaseModel):
+    """What a command takes that only looks around and prints: nothing but how to fail."""
 
     model_config = ConfigDict(
         extra="forbid", validate_default=True, allow_inf_nan=False, protected_namespaces=()
     )
+
+    debug: bool = parameter(
+        False,
+        help="Show the traceback of a failure.",
+        group="Run",
+        expert=True,
+        changeable=True,
+    )
+
+
+class CommandConfig(BareConfig):
+    """What every command with an output folder takes: where, on what, and how to repeat it."""
 
     output: Path = parameter(help="Folder for all results; made if absent.", group="Run")
     devices: Devices = parameter(
@@ -109,13 +121,6 @@ class CommandConfig(BaseModel):
     )
     overwrite: bool = parameter(
         False, help="Replace the run in the output folder.", group="Run", changeable=True
-    )
-    debug: bool = parameter(
-        False,
-        help="Show the traceback of a failure.",
-        group="Run",
-        expert=True,
-        changeable=True,
     )
 
     def fixed_values(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from cryodl.core.config.parameters import CommandConfig
+from cryodl.core.config.parameters import BareConfig, CommandConfig
 
 
 @dataclass(frozen=True)
@@ -23,22 +23,28 @@ class Command:
     summary
         One sentence for the list of commands.
     config
-        The class that declares the parameters; its docstring is the long help.
+        The class that declares the parameters; its docstring is the long help. A `CommandConfig`
+        has an output folder, a `BareConfig` none: such a command only prints.
     target
-        ``module:function`` called with ``(config, run)``; imported only when the command runs, so
-        that ``--help`` never waits for PyTorch.
+        ``module:function`` called with ``(config, run)``, or ``(config)`` without a folder;
+        imported only when the command runs, so that ``--help`` never waits for PyTorch.
     """
 
     group: str
     verb: str
     summary: str
-    config: type[CommandConfig]
+    config: type[BareConfig]
     target: str
 
     @property
     def name(self) -> str:
         """Return the words a user types, for example ``spisonet fsc3d``."""
         return f"{self.group} {self.verb}".strip()
+
+    @property
+    def has_folder(self) -> bool:
+        """Return whether the command writes to an output folder."""
+        return issubclass(self.config, CommandConfig)
 
     def load(self) -> Callable[..., Any]:
         """Import and return the function that does the work."""

@@ -37,7 +37,7 @@ def ordered_fields(command: Command) -> list[tuple[str, FieldInfo]]:
     """Return a command's fields: its own first, then those that every command has."""
     common = CommandConfig.model_fields
     fields = command.config.model_fields.items()
-    return sorted(fields, key=lambda entry: entry[0] in common)
+    return sorted(fields, key=lambda entry: (entry[0] in common, entry[0] == "debug"))
 
 
 def flag(name: str) -> str:
