@@ -116,7 +116,8 @@ def highest_rotation_axis(model: gemmi.Model) -> NDArray[np.float64]:
     # reproducible
     sign = np.sign(best_axis[np.argmax(np.abs(best_axis))])
     log.info("  rotation %.1f degrees about %s", best_angle_degrees, np.round(best_axis, 3))
-    return best_axis * sign
+    upward: NDArray[np.float64] = best_axis * sign
+    return upward
 
 
 def rotation_to_z(axis_xyz: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -125,7 +126,8 @@ def rotation_to_z(axis_xyz: NDArray[np.float64]) -> NDArray[np.float64]:
     if z < -1 + 1e-9:
         return np.diag([1.0, -1.0, -1.0])
     skew = np.array([[0, 0, -x], [0, 0, -y], [x, y, 0.0]])
-    return np.eye(3) + skew + skew @ skew / (1 + z)
+    rotation: NDArray[np.float64] = np.eye(3) + skew + skew @ skew / (1 + z)
+    return rotation
 
 
 def move(model: gemmi.Model, matrix: NDArray[np.float64], vector: NDArray[np.float64]) -> None:
@@ -214,7 +216,8 @@ def crop_in_fourier_space(fine: NDArray[np.float32]) -> FloatArray:
     radius = np.sqrt(line[:, None, None] ** 2 + line[:, None] ** 2 + line**2)
     ramp = np.clip((n / 2 - radius) / TAPER_PX, 0, 1)
     spectrum = spectrum * (0.5 - 0.5 * np.cos(np.pi * ramp)) / OVERSAMPLING**3
-    return fft.ifftn(fft.ifftshift(spectrum)).real.astype(np.float32)
+    cut: FloatArray = fft.ifftn(fft.ifftshift(spectrum)).real.astype(np.float32)
+    return cut
 
 
 def write_compact(path: Path, array: FloatArray, scale: float, recipe: Recipe) -> None:
