@@ -75,6 +75,14 @@ class RunFolder:
         """Claim the folder and note the settings."""
         self._make()
         self._claim()
+        try:
+            self._open()
+        except BaseException as error:
+            self.__exit__(type(error), error, None)
+            raise
+        return self
+
+    def _open(self) -> None:
         previous = self._previous_config()
         if self.config.overwrite:
             self._clear()
@@ -83,7 +91,6 @@ class RunFolder:
             self.finished_before = (self.folder / "result.json").exists()
         if not self.finished_before:
             self._note_settings()
-        return self
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         """Release the folder; remove it when bad input made the run impossible."""
