@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import sys
 import traceback
 from importlib import import_module
@@ -13,7 +14,9 @@ from cryodl import __version__
 from cryodl.errors import (
     EXIT_BAD_INPUT,
     EXIT_BUG,
+    EXIT_CLOSED_PIPE,
     EXIT_DONE,
+    EXIT_INTERRUPTED,
     EXIT_RESOURCE,
     CryodlError,
 )
@@ -55,6 +58,9 @@ def main(arguments: list[str] | None = None) -> int:
     debug = "--debug" in arguments
     try:
         return run_command(arguments)
+    except BrokenPipeError:  # whoever read our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_CLOSED_PIPE
     except BaseException as error:  # one line for people, whatever happened
         status, line = _explain(error)
         if debug and status != EXIT_DONE:
@@ -72,11 +78,17 @@ def run_command(arguments: list[str]) -> int:
     if arguments[:1] == ["schema"] and "--help" not in arguments:
         return _schema(arguments[1:])
     word = arguments[0] if arguments else "--help"
-    application = _application(word)
+    chosen: list[tuple[Command, BareConfig]] = []
+    application = _application(word, chosen)
     if word in GROUPS or word in SINGLES:
         arguments = _normalise(arguments)
-    application(args=arguments or ["--help"], prog_name="cryodl", standalone_mode=False)
-    return EXIT_DONE
+    # typer only reads the words. The work is done outside it, for it takes some exceptions (the
+    # end of a truncated file, an interrupt) for its own.
+    status = application(args=arguments or ["--help"], prog_name="cryodl", standalone_mode=False)
+    for command, config in chosen:
+        execute(command, config)
+    sys.stdout.flush()
+    return status or EXIT_DONE
 
 
 def _normalise(arguments: list[str]) -> list[str]:
@@ -89,8 +101,11 @@ def _normalise(arguments: list[str]) -> list[str]:
     return arguments
 
 
-def _application(word: str) -> typer.Typer:
-    """Build the typer application; only the group in use gets its real commands."""
+def _application(word: str, chosen: list[tuple[Command, BareConfig]]) -> typer.Typer:
+    """Build the typer application; only the group in use gets its real commands.
+
+    A command that is called with good values is noted in `chosen`.
+    """
     import typer
 
     application = typer.Typer(
@@ -104,24 +119,26 @@ def _application(word: str) -> typer.Typer:
         group = typer.Typer(help=sentence, no_args_is_help=True)
         if name == word:
             for command in commands_of(name):
-                _add(group, command)
+                _add(group, command, chosen)
         else:
             group.callback()(lambda: None)
         application.add_typer(group, name=name)
     for name, (_, sentence) in SINGLES.items():
         if name == word:
-            _add(application, commands_of(name)[0])
+            _add(application, commands_of(name)[0], chosen)
         else:
             application.command(name, help=sentence)(lambda: None)
     application.command("schema", help="Print the parameters of METHOD VERB as JSON.")(lambda: None)
     return application
 
 
-def _add(application: typer.Typer, command: Command) -> None:
+def _add(
+    application: typer.Typer, command: Command, chosen: list[tuple[Command, BareConfig]]
+) -> None:
     from cryodl.core.config.command_line import build_function
 
     name = command.verb or command.group
-    function = build_function(command, execute)
+    function = build_function(command, lambda *call: chosen.append(call))
     text = f"{command.summary}\n\n{(command.config.__doc__ or '').strip()}"
     application.command(name, help=text, short_help=command.summary)(function)
 
@@ -171,6 +188,7 @@ def _schema(words: list[str]) -> int:
     if verb not in commands:
         raise ConfigError(f"schema: found {verb!r}, expected one of {', '.join(commands)}")
     sys.stdout.write(json.dumps(describe(commands[verb]), indent=1) + "\n")
+    sys.stdout.flush()
     return EXIT_DONE
 
 
@@ -184,8 +202,8 @@ def _explain(error: BaseException) -> tuple[int, str]:
         return int(error.code or 0) if not isinstance(error.code, str) else EXIT_BUG, ""
     if type(error).__name__ in ("Exit", "NoArgsIsHelpError"):
         return int(getattr(error, "exit_code", EXIT_DONE)), ""
-    if isinstance(error, (KeyboardInterrupt,)) or type(error).__name__ == "Abort":
-        return 130, "interrupted; the same command with --resume goes on"
+    if isinstance(error, KeyboardInterrupt):
+        return EXIT_INTERRUPTED, "interrupted; the same command with --resume goes on"
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return EXIT_RESOURCE, (
             "memory: found too little for this box or batch, expected more; use a smaller "

@@ -9,6 +9,9 @@ EXIT_BUG = 1
 EXIT_BAD_INPUT = 2
 EXIT_RESOURCE = 3
 EXIT_NUMERICAL = 4
+# As shells count: 128 and the number of the signal.
+EXIT_INTERRUPTED = 130
+EXIT_CLOSED_PIPE = 141
 
 
 class CryodlError(Exception):

@@ -94,11 +94,19 @@ def read_config_file(path: str | Path, command: Command) -> dict[str, Any]:
             f"{path}: found the config of '{content['command']}', expected '{command.name}'; "
             "give a config of this command"
         )
+    if not isinstance(content["parameters"], dict):
+        raise InputError(
+            f"{path}: found no object under 'parameters', expected names and values; give the file "
+            "of an earlier run"
+        )
     return dict(content["parameters"])
 
 
 def normalise_arguments(arguments: list[str], command: Command) -> list[str]:
-    """Accept ``--limit_res`` for ``--limit-res`` and ``--points A B C`` for repeated flags."""
+    """Accept ``--limit_res`` for ``--limit-res`` and ``--points A B C`` for repeated flags.
+
+    ``--points=A`` takes exactly one value, and everything after ``--`` is an input.
+    """
     lists = {flag(name) for name, f in command.config.model_fields.items() if kind(f)["list"]}
     result: list[str] = []
     repeated: str | None = None

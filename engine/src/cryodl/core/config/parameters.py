@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -84,6 +84,16 @@ class BareConfig(BaseModel):
         expert=True,
         changeable=True,
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _names_something(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse an empty path, as an unset shell variable gives: it would mean the folder here."""
+        annotation = cls.model_fields[info.field_name or ""].annotation
+        for given in value if isinstance(value, list) else [value]:
+            if given == "" and Path in (annotation, *get_args(annotation)):
+                raise ValueError("found an empty name, expected a file or folder; give one")
+        return value
 
 
 class CommandConfig(BareConfig):
