@@ -10,6 +10,7 @@ from cryodl.core.io.star import write_star
 from cryodl.methods.spisonet import figures
 from cryodl.methods.spisonet.inputs import (
     HalfMaps,
+    check_band,
     check_resolution,
     read_half_maps,
     read_map,
@@ -95,8 +96,7 @@ def run_whiten(config: settings.WhitenConfig, run: RunFolder) -> None:
 
     source = read_map(config.map, config.pixel_size)
     mask = None if config.mask is None else read_mask(config.mask, source)
-    check_resolution("--high-res", config.high_res, source)
-    check_resolution("--low-res", config.low_res, source)
+    check_band(config.low_res, config.high_res, source)
     result = whiten(
         source.data,
         source.pixel_size_angstrom,
@@ -121,8 +121,7 @@ def run_angular_whiten(config: settings.AngularWhitenConfig, run: RunFolder) -> 
     from cryodl.methods.spisonet.filters import angular_whiten
 
     source = read_map(config.map, config.pixel_size)
-    check_resolution("--high-res", config.high_res, source)
-    check_resolution("--low-res", config.low_res, source)
+    check_band(config.low_res, config.high_res, source)
     result = angular_whiten(
         source.data,
         source.pixel_size_angstrom,

@@ -148,5 +148,23 @@ def check_resolution(flag: str, resolution_angstrom: float, like: Volume) -> Non
         )
 
 
+def check_band(low_res: float, high_res: float, like: Volume) -> None:
+    """Refuse a band that is upside down, out of the grid, or holds no shell.
+
+    Raises
+    ------
+    ConfigError
+        Names both ends.
+    """
+    check_resolution("--high-res", high_res, like)
+    check_resolution("--low-res", low_res, like)
+    extent = like.data.shape[0] * like.pixel_size_angstrom
+    if int(extent / high_res) - int(extent / low_res) < 2:
+        raise ConfigError(
+            f"--low-res: found a band from {low_res:g} to {high_res:g} A, expected it to run from "
+            "a larger to a smaller number and to hold at least one shell; widen the band"
+        )
+
+
 def _box(data: np.ndarray) -> str:
     return "x".join(str(n) for n in data.shape)
