@@ -1,0 +1,21 @@
+"""
+@article{Liu2025,
+    author = {Liu, Yun-Tao and Fan, Hongcheng and Hu, Jason J. and Zhou, Z. Hong},
+    title = {Overcoming the preferred-orientation problem in cryo-EM with self-supervised deep learning},
+    journal = {Nature Methods},
+    volume = {22},
+    pages = {113--123},
+    year = {2025},
+    doi = {https://doi.org/10.1038/s41592-024-02505-1}
+}
+
+@article{Tan2017,
+    author = {Tan, Yong Zi and Baldwin, Philip R. and Davis, Joseph H. and Williamson, James R. and Potter, Clinton S. and Carragher, Bridget and Lyumkis, Dmitry},
+    title = {Addressing preferred specimen orientation in single-particle cryo-EM through tilting},
+    journal = {Nature Methods},
+    volume = {14},
+    pages = {793--796},
+    year = {2017},
+    doi = {https://doi.org/10.1038/nmeth.4347}
+}
+"""  # noqa: D205, D400, E501 - Scipion reads this docstring as BibTeX

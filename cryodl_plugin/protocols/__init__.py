@@ -1,0 +1,7 @@
+"""The protocols, found by Scipion through this module."""
+
+from cryodl_plugin.protocols.protocol_correct import CryoDLProtAnisoCorrect
+from cryodl_plugin.protocols.protocol_fsc3d import CryoDLProtFsc3D
+from cryodl_plugin.protocols.protocol_simulate import CryoDLProtSimulateHalfMaps
+
+__all__ = ["CryoDLProtAnisoCorrect", "CryoDLProtFsc3D", "CryoDLProtSimulateHalfMaps"]

@@ -1,0 +1,1 @@
+"""Tests of the plugin: ``python -m pytest cryodl_plugin/tests`` or ``scipion tests``."""

@@ -1,0 +1,20 @@
+"""View of a trained network."""
+
+from pyworkflow.viewer import DESKTOP_TKINTER, Viewer
+
+from cryodl_plugin.objects import CryoDLModel
+from cryodl_plugin.protocols.base import CryoDLProtBase
+from cryodl_plugin.viewers.windows import LossView
+
+
+class CryoDLViewerModel(Viewer):
+    """What a network is, and the curve of the run that trained it."""
+
+    _name = "network"
+    _targets = [CryoDLModel]
+    _environments = [DESKTOP_TKINTER]
+
+    def _visualize(self, obj, **kwargs):
+        if isinstance(self.protocol, CryoDLProtBase):
+            return [LossView(self.protocol, self.getTkRoot())]
+        return [self.infoMessage(f"{obj}\n{obj.getFileName()}", "cryodl")]
