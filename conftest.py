@@ -2,8 +2,8 @@
 
 * Tests marked ``slow`` run only when asked for by a marker expression (``make test-slow``).
 * Tests marked ``relion``, ``gui`` or ``gpu`` are skipped where the programs are not there.
-* On continuous integration (``CI=true``) nothing but ``gpu`` may be skipped: a missing program
-  would otherwise hide that nothing was tested.
+* On continuous integration (``CI=true``) a ``relion`` or ``gui`` test, or a whole file, that is
+  skipped counts as failed: otherwise a missing program would hide that nothing was tested.
 """
 
 from __future__ import annotations
@@ -47,17 +47,18 @@ def _has_cuda() -> bool:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """On continuous integration a skipped test is a failed one."""
+    """Turn the skip of a test that continuous integration must run into a failure."""
     outcome: Any = yield
     report = outcome.get_result()
-    if ON_CI and report.skipped and not _may_be_skipped(item, report):
+    expected_to_fail = hasattr(report, "wasxfail")
+    if ON_CI and report.skipped and not expected_to_fail and _must_run(item):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid}: skipped on continuous integration: {reason}"
 
 
-def _may_be_skipped(item: pytest.Item, report: Any) -> bool:
-    return hasattr(report, "wasxfail") or item.get_closest_marker("gpu") is not None
+def _must_run(item: pytest.Item) -> bool:
+    return any(item.get_closest_marker(marker) for marker in NEEDED_PROGRAMS)
 
 
 @pytest.hookimpl(hookwrapper=True)

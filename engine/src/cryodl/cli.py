@@ -44,6 +44,9 @@ SINGLES: dict[str, tuple[str, str]] = {
     "bench": ("cryodl.commands.bench", "Time the core operations on this machine."),
 }
 
+# What a disk may answer at any moment; everything foreseen has been turned into our own errors.
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+
 
 def commands_of(word: str) -> list[Command]:
     """Return the commands under a word of the command line; imports only their module."""
@@ -209,9 +212,9 @@ def _explain(error: BaseException) -> tuple[int, str]:
             "memory: found too little for this box or batch, expected more; use a smaller "
             "--batch-size or another machine"
         )
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+    if isinstance(error, OSError) and error.errno in _DISK:
         return EXIT_RESOURCE, (
-            f"{error.filename or 'disk'}: found no space to write ({error.strerror}), expected a "
-            "writable disk with free space; free some or choose another --output"
+            f"{error.filename or 'disk'}: cannot be used ({error.strerror}), expected permission "
+            "and free space; mend that or choose another --output"
         )
     return EXIT_BUG, f"{type(error).__name__}: {error} (a bug; run again with --debug and report)"

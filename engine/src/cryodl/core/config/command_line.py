@@ -110,7 +110,9 @@ def normalise_arguments(arguments: list[str], command: Command) -> list[str]:
     lists = {flag(name) for name, f in command.config.model_fields.items() if kind(f)["list"]}
     result: list[str] = []
     repeated: str | None = None
-    for argument in arguments:
+    for index, argument in enumerate(arguments):
+        if argument == "--":
+            return result + arguments[index:]
         if argument.startswith("--"):
             name, equals, value = argument.partition("=")
             argument = name.replace("_", "-") + equals + value

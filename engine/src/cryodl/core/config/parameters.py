@@ -90,9 +90,10 @@ class BareConfig(BaseModel):
     def _names_something(cls, value: Any, info: ValidationInfo) -> Any:
         """Refuse an empty path, as an unset shell variable gives: it would mean the folder here."""
         annotation = cls.model_fields[info.field_name or ""].annotation
-        for given in value if isinstance(value, list) else [value]:
-            if given == "" and Path in (annotation, *get_args(annotation)):
-                raise ValueError("found an empty name, expected a file or folder; give one")
+        if Path in (annotation, *get_args(annotation)):
+            for given in value if isinstance(value, list) else [value]:
+                if given == "" or "\0" in str(given):
+                    raise ValueError("found an empty name, expected a file or folder; give one")
         return value
 
 

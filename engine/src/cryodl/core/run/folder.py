@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import json
-import os
 import shlex
 import shutil
 import sys
 import time
-from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 import cryodl
-from cryodl.core.config.parameters import CommandConfig
+from cryodl.core.config.parameters import CommandConfig, traits
 from cryodl.core.config.registry import Command
+from cryodl.core.config.schema import flag
 from cryodl.core.io.atomic import atomic_path, write_json
 from cryodl.core.io.mrc import Volume, write_volume
+from cryodl.core.run.lock import LOCK_NAME, FolderLock
+from cryodl.core.run.records import library_versions, plain
 from cryodl.core.run.report import Report
 from cryodl.errors import ConfigError, CryodlError, InputError, ResourceError, TrainingError
 
@@ -30,16 +31,18 @@ OWN_FILES = (
     "progress.json",
     "result.json",
     "report.html",
-    ".lock",
+    ".files",
 )
+_JOURNAL = ".files"  # result files of a run that has not finished
+_LEFTOVERS = ".cryodl-*"  # what a kill leaves of an atomic write
 _PROGRESS_INTERVAL_SECONDS = 1.0
 
 
 class RunFolder:
     """One run's folder, held by one process at a time.
 
-    Use as a context manager. A failure caused by bad input removes a folder that this run made,
-    so that nothing half-done is left; any other failure leaves the log and the checkpoints.
+    Use as a context manager. A failure caused by bad input leaves no trace in a folder that was new
+    or empty, unless there are checkpoints by then; any other failure leaves log and checkpoints.
 
     Parameters
     ----------
@@ -66,16 +69,18 @@ class RunFolder:
         self._files: list[str] = []
         self._started = time.monotonic()
         self._progress_written = 0.0
-        self._created = False
-        self._lock: IO[str] | None = None
+        self._first_progress: tuple[float, float] | None = None
+        self._made: list[Path] = []
+        self._was_empty = False
+        self._lock = FolderLock(self.folder)
 
     # --- opening and closing -------------------------------------------------------------
 
     def __enter__(self) -> RunFolder:
         """Claim the folder and note the settings."""
-        self._make()
-        self._claim()
         try:
+            self._make()
+            self._claim()
             self._open()
         except BaseException as error:
             self.__exit__(type(error), error, None)
@@ -83,34 +88,46 @@ class RunFolder:
         return self
 
     def _open(self) -> None:
+        for leftover in self.folder.rglob(_LEFTOVERS):
+            leftover.unlink(missing_ok=True)
+        self._was_empty = not self._present()
         previous = self._previous_config()
         if self.config.overwrite:
             self._clear()
         elif previous is not None:
             self._check_resumable(previous)
-            self.finished_before = (self.folder / "result.json").exists()
+            self.finished_before = self._is_finished()
         if not self.finished_before:
+            (self.folder / "result.json").unlink(missing_ok=True)
             self._note_settings()
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        """Release the folder; remove it when bad input made the run impossible."""
-        # Unlink before unlocking: nobody may lock a name that is about to vanish.
-        (self.folder / ".lock").unlink(missing_ok=True)
-        if self._lock is not None:
-            self._lock.close()
-        bad_input = isinstance(error, (InputError, ConfigError))
-        if self._created and bad_input:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        """Release the folder; leave no trace when bad input made the run impossible."""
+        if isinstance(error, (InputError, ConfigError)) and self._leave_no_trace():
+            with contextlib.suppress(OSError):
+                shutil.rmtree(self.folder) if self.folder in self._made else self._clear()
+        self._lock.release()
+        if error is not None:
+            for folder in reversed(self._made):
+                with contextlib.suppress(OSError):  # something is in it, and it stays
+                    folder.rmdir()
+
+    def _leave_no_trace(self) -> bool:
+        """Return whether all that is in the folder is from this run and cheap to make again."""
+        return self._was_empty and not any((self.folder / "checkpoints").glob("*"))
 
     def _make(self) -> None:
-        self._created = not self.folder.exists()
-        if not self._created and not self.folder.is_dir():
-            raise InputError(
-                f"--output {self.folder}: found a file, expected a folder or a free name; "
-                "choose another"
-            )
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            if self.folder.exists() and not self.folder.is_dir():
+                raise InputError(
+                    f"--output {self.folder}: found a file, expected a folder or a free name; "
+                    "choose another"
+                )
+            absent = [f for f in (self.folder, *self.folder.parents) if not f.exists()]
+            for folder in reversed(absent):
+                with contextlib.suppress(FileExistsError):  # another process was faster
+                    folder.mkdir()
+                    self._made.append(folder)
         except OSError as error:
             raise InputError(
                 f"--output {self.folder}: cannot be made ({error.strerror}), expected a writable "
@@ -119,50 +136,49 @@ class RunFolder:
 
     def _claim(self) -> None:
         try:
-            lock = (self.folder / ".lock").open("a", encoding="utf-8")
+            self._lock.acquire()
         except OSError as error:
             self._raise_unwritable(error)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.close()
-            raise ConfigError(
-                f"--output {self.folder}: found a run that is still going on in it, expected a "
-                "free folder; wait for it, stop it, or choose another"
-            ) from None
-        self._lock = lock
 
-    def _raise_unwritable(self, error: OSError) -> None:
-        if self._created:
-            shutil.rmtree(self.folder, ignore_errors=True)
+    def _raise_unwritable(self, error: OSError) -> NoReturn:
         raise ResourceError(
             f"--output {self.folder}: cannot be written ({error.strerror}), expected a writable "
             "folder with free space; choose another"
         ) from None
 
+    def _present(self) -> list[str]:
+        return sorted(p.name for p in self.folder.iterdir() if p.name != LOCK_NAME)
+
     def _previous_config(self) -> dict[str, Any] | None:
         path = self.folder / "config.json"
+        permitted = self.config.resume or self.config.overwrite
         if path.exists():
-            try:
-                previous: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError:
-                raise InputError(
-                    f"{path}: found no readable JSON, expected the settings of a run; "
-                    "use --overwrite or another folder"
-                ) from None
-            if not (self.config.resume or self.config.overwrite):
+            previous = self._read_settings(path)
+            if not permitted:
                 raise ConfigError(
                     f"--output {self.folder}: found a run of 'cryodl {previous.get('command')}', "
                     "expected an empty folder; use --resume, --overwrite or another folder"
                 )
             return previous
-        foreign = sorted(p.name for p in self.folder.iterdir() if p.name != ".lock")
-        if foreign and not (self.config.resume or self.config.overwrite):
+        foreign = self._present()
+        if foreign and not permitted:
             raise ConfigError(
                 f"--output {self.folder}: found other files ({foreign[0]}), expected an empty "
                 "folder; choose another, or --overwrite to write beside them"
             )
         return None
+
+    def _read_settings(self, path: Path) -> dict[str, Any]:
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            content = None
+        if not isinstance(content, dict) and not self.config.overwrite:
+            raise InputError(
+                f"{path}: found no settings of a run, expected those that this program wrote; "
+                "use --overwrite or another folder"
+            )
+        return content if isinstance(content, dict) else {}
 
     def _check_resumable(self, previous: dict[str, Any]) -> None:
         if previous.get("command") != self.command.name:
@@ -173,23 +189,41 @@ class RunFolder:
         before, now = previous.get("fixed", {}), self.config.fixed_values()
         for name in sorted(set(before) | set(now)):
             if before.get(name) != now.get(name):
+                field = type(self.config).model_fields.get(name)
+                positional = field is not None and traits(field).get("positional")
                 raise ConfigError(
-                    f"--{name.replace('_', '-')}: found {now.get(name)!r}, expected "
-                    f"{before.get(name)!r} as in the run to resume; use --overwrite to start afresh"
+                    f"{name.upper() if positional else flag(name)}: found {now.get(name)!r}, "
+                    f"expected {before.get(name)!r} as in the run to resume; use --overwrite to "
+                    "start afresh"
                 )
+
+    def _is_finished(self) -> bool:
+        """Return whether the earlier run ended well and all its files are still there."""
+        earlier = self._earlier_files()
+        return (self.folder / "result.json").exists() and all(map(Path.is_file, earlier))
+
+    def _earlier_files(self) -> list[Path]:
+        """Return the result files that a run in this folder noted, finished or not."""
+        names: list[str] = []
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            result = json.loads((self.folder / "result.json").read_text(encoding="utf-8"))
+            names += result.get("files", [])
+        with contextlib.suppress(OSError, ValueError):
+            names += (self.folder / _JOURNAL).read_text(encoding="utf-8").splitlines()
+        return [self.folder / name for name in names]
 
     def _clear(self) -> None:
         """Remove what an earlier run wrote, and nothing else."""
-        names: Iterable[str] = OWN_FILES
-        try:
-            earlier = json.loads((self.folder / "result.json").read_text(encoding="utf-8"))
-            names = (*OWN_FILES, *earlier.get("files", []))
-        except (OSError, ValueError):
-            pass  # no finished run: our fixed names are all there can be
-        for name in names:
-            path = (self.folder / name).resolve()
-            if name != ".lock" and path.is_file() and self.folder.resolve() in path.parents:
+        top = self.folder.resolve()
+        for path in (*self._earlier_files(), *(self.folder / name for name in OWN_FILES)):
+            if top not in path.resolve().parents:
+                continue  # a path that leads elsewhere is none of ours to remove
+            if path.is_file() or path.is_symlink():
                 path.unlink()
+            for above in path.resolve().parents:
+                if above == top or not above.is_dir() or any(above.iterdir()):
+                    break
+                above.rmdir()
         shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
 
     def _note_settings(self) -> None:
@@ -226,7 +260,7 @@ class RunFolder:
     def metrics(self, **values: Any) -> None:
         """Append one object to ``metrics.jsonl``."""
         with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(values, default=_plain) + "\n")
+            file.write(json.dumps(plain(values), allow_nan=False) + "\n")
 
     def metrics_truncate(self, step: int) -> None:
         """Drop the metrics after `step`: a resumed run writes them again."""
@@ -246,16 +280,18 @@ class RunFolder:
     def progress(self, fraction: float, note: str = "") -> None:
         """Rewrite ``progress.json``: fraction done in [0, 1], seconds left, what is going on."""
         now = time.monotonic()
+        fraction = min(max(float(fraction), 0.0), 1.0)
+        # A resumed run begins in the middle: time left goes by what was done since.
+        started, begun = self._first_progress = self._first_progress or (now, fraction)
         if fraction < 1 and now - self._progress_written < _PROGRESS_INTERVAL_SECONDS:
             return
         self._progress_written = now
-        elapsed = now - self._started
-        left = elapsed * (1 - fraction) / fraction if fraction > 0 else None
+        left = (now - started) * (1 - fraction) / (fraction - begun) if fraction > begun else None
         self._write_json(
             "progress.json",
             {
-                "fraction": round(float(fraction), 4),
-                "seconds_elapsed": round(elapsed, 1),
+                "fraction": round(fraction, 4),
+                "seconds_elapsed": round(now - self._started, 1),
                 "seconds_left": None if left is None else round(left, 1),
                 "note": note,
             },
@@ -269,12 +305,17 @@ class RunFolder:
 
     def add_value(self, key: str, value: Any) -> None:
         """Note a number or text of the result."""
-        self._results[key] = value
+        self._results[key] = plain(value)
 
     def add_file(self, key: str, name: str) -> None:
         """Note a result file, by its path relative to the folder."""
         self._results[key] = name
+        self._promise(name)
+
+    def _promise(self, name: str) -> None:
         self._files.append(name)
+        with (self.folder / _JOURNAL).open("a", encoding="utf-8") as journal:
+            journal.write(name + "\n")
 
     def write_map(
         self,
@@ -298,10 +339,10 @@ class RunFolder:
         if values.min() == values.max():
             raise TrainingError(f"{name}: found a constant volume, nothing was written")
         label = f"cryodl {cryodl.__version__} {self.command.name}"
+        self.add_file(key, name)  # before it is there, so that whatever happens it can be cleared
         write_volume(
             self.path(name), values, like=like, pixel_size_angstrom=pixel_size_angstrom, label=label
         )
-        self.add_file(key, name)
 
     def finish(self) -> None:
         """Write report and ``result.json``, once every promised file is really there.
@@ -329,23 +370,5 @@ class RunFolder:
                 "files": sorted(set(self._files)),
             },
         )
+        (self.folder / _JOURNAL).unlink(missing_ok=True)
         self.progress(1.0, "done")
-
-
-def library_versions() -> dict[str, str]:
-    """Return the versions of the libraries a result depends on, without importing them."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {"python": ".".join(map(str, sys.version_info[:3])), "cryodl": cryodl.__version__}
-    for name in ("torch", "numpy", "scipy", "mrcfile", "starfile", "lightning-fabric"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "absent"
-    found["host"] = os.uname().nodename
-    return found
-
-
-def _plain(value: Any) -> Any:
-    """Turn numpy and torch scalars and paths into JSON."""
-    return value.item() if hasattr(value, "item") else str(value)
