@@ -42,8 +42,8 @@ def cell_of(
     sign = np.where(negative, -1.0, 1.0)
     tilt = np.degrees(np.arctan2(np.hypot(sign * x, sign * y), np.abs(sign * z)))
     ring = np.minimum((tilt / _RING_DEGREES + 1e-7).astype(np.int64), _RINGS - 1)
-    # Adding 0 turns -0 into 0, whose angles differ by a whole turn.
-    turn = (np.arctan2(sign * y + 0.0, sign * x) / (2 * math.pi)) % 1.0
+    # Adding 0 turns -0 into 0; the two give different angles.
+    turn = (np.arctan2(sign * y + 0.0, sign * x + 0.0) / (2 * math.pi)) % 1.0
     sizes = RING_SIZES[ring]
     return np.asarray(RING_STARTS[ring] + (turn * sizes + 1e-7).astype(np.int64) % sizes)
 
