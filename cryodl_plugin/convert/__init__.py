@@ -7,7 +7,7 @@ from cryodl_plugin.convert.curves import (
     frequencies,
     hemisphere,
     makeFsc,
-    readTable,
+    readFscs,
     resolutionAt,
 )
 from cryodl_plugin.convert.maps import (
@@ -31,8 +31,8 @@ __all__ = [
     "hemisphere",
     "makeFsc",
     "mapDimensions",
+    "readFscs",
     "readMap",
-    "readTable",
     "resolutionAt",
     "sphereMask",
     "writeMap",

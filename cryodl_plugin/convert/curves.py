@@ -155,27 +155,12 @@ def makeFsc(label, frequency, curve):
     return fsc
 
 
-def readTable(path):
-    """Return the columns of the first table of a STAR file: label -> list of numbers or texts."""
-    columns = {}
-    names = []
-    with open(path, encoding="utf-8") as file:
-        for line in file:
-            words = line.split("#")[0].split()
-            if not words or words[0].startswith(("data_", "loop_")):
-                if names and columns[names[0]]:
-                    break
-            elif words[0].startswith("_"):
-                names.append(words[0][1:])
-                columns[names[-1]] = []
-            elif len(words) == len(names):
-                for name, word in zip(names, words):
-                    columns[name].append(_number(word))
-    return columns
-
-
-def _number(word):
-    try:
-        return float(word)
-    except ValueError:
-        return word
+def readFscs(fscs):
+    """Return the curves of a SetOfFSCs: label -> (frequency in 1/Å, values), as arrays."""
+    # A set hands out one and the same object for each item, so the numbers are copied here.
+    return {
+        fsc.getObjLabel() or "FSC": tuple(
+            np.array([float(v) for v in values]) for values in fsc.getData()
+        )
+        for fsc in fscs
+    }

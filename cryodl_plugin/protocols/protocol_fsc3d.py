@@ -101,14 +101,12 @@ class CryoDLProtFsc3D(CryoDLProtHalfMaps):
     def _rangeWords(self):
         if not hasattr(self, "fscs"):
             return []
-        found = {fsc.getObjLabel(): fsc.getData() for fsc in self.fscs}
+        found = convert.readFscs(self.fscs)
         words = []
         for label in ("best direction", "worst direction"):
             if label in found:
-                x, y = (np.array([float(v) for v in values]) for values in found[label])
-                words.append(
-                    f"{label.capitalize()}: {convert.resolutionAt(x, y, self.threshold()):.2f} Å."
-                )
+                resolution = convert.resolutionAt(*found[label], self.threshold())
+                words.append(f"{label.capitalize()}: {resolution:.2f} Å.")
         return words
 
     def _methods(self):

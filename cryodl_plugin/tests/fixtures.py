@@ -59,7 +59,7 @@ class PluginTest(BaseTest):
     def makeSource(cls, box=BOX, sampling=SAMPLING):
         """Return a protocol with a volume and its halves, single halves, and a mask."""
         prot = cls.newProtocol(SourceProtocol, objLabel=f"source {box}")
-        cls.project._storeProtocol(prot)
+        cls.proj.saveProtocol(prot)
         prot.makePathsAndClean()
         names = {}
         for name, seed in (("half1", 1), ("half2", 2)):
@@ -77,7 +77,7 @@ class PluginTest(BaseTest):
         plain.copyInfo(halves[0])
         plain.setFileName(names["half1"])
         prot._defineOutputs(volume=volume, mask=mask, half1=halves[0], half2=halves[1], plain=plain)
-        cls.project._storeProtocol(prot)
+        cls.proj._storeProtocol(prot)
         return prot
 
     @classmethod
@@ -96,7 +96,7 @@ class PluginTest(BaseTest):
     @classmethod
     def store(cls, prot):
         """Give a protocol its folder, as launching would."""
-        cls.project._storeProtocol(prot)
+        cls.proj.saveProtocol(prot)
         prot.makePathsAndClean()
         return prot
 
@@ -122,7 +122,7 @@ class PluginTest(BaseTest):
             file.writelines(json.dumps(row) + "\n" for row in metrics)
         prot.convertInputStep("x")
         prot.createOutputStep("x")
-        cls.project._storeProtocol(prot)
+        cls.proj._storeProtocol(prot)
         return prot
 
     @classmethod

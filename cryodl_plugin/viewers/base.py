@@ -60,12 +60,3 @@ REPORT_ROW = (
     "Opens the page that the engine wrote: what was found, pictures, what to distrust.",
     "showReport",
 )
-
-
-def curvesOf(fscs):
-    """Return the curves of a SetOfFSCs: label -> (frequency, values)."""
-    curves = {}
-    for fsc in fscs:
-        x, y = fsc.getData()
-        curves[fsc.getObjLabel() or "FSC"] = ([float(v) for v in x], [float(v) for v in y])
-    return curves

@@ -4,7 +4,7 @@ from cryodl_plugin import convert
 from cryodl_plugin.constants import MEAN_COSINE_THRESHOLD
 from cryodl_plugin.protocols import CryoDLProtAnisoCorrect
 from cryodl_plugin.viewers import figures
-from cryodl_plugin.viewers.base import REPORT_ROW, CryoDLViewerBase, curvesOf
+from cryodl_plugin.viewers.base import REPORT_ROW, CryoDLViewerBase
 from cryodl_plugin.viewers.windows import LossView, SlicesView, chimeraView
 
 
@@ -77,7 +77,7 @@ class CryoDLViewerAnisoCorrect(CryoDLViewerBase):
 
     def showFscs(self):
         """Return the curves before and after."""
-        curves = curvesOf(self.protocol.fscs)
+        curves = convert.readFscs(self.protocol.fscs)
         return self.showFigure(figures.fscFigure(curves, "FSC of the half maps"), "FSC")
 
     def _weight(self):

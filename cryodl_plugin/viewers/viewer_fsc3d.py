@@ -3,7 +3,7 @@
 from cryodl_plugin import convert
 from cryodl_plugin.protocols import CryoDLProtFsc3D
 from cryodl_plugin.viewers import figures
-from cryodl_plugin.viewers.base import REPORT_ROW, CryoDLViewerBase, curvesOf
+from cryodl_plugin.viewers.base import REPORT_ROW, CryoDLViewerBase
 from cryodl_plugin.viewers.windows import chimeraView
 
 
@@ -46,7 +46,7 @@ class CryoDLViewerFsc3D(CryoDLViewerBase):
 
     def showFscs(self):
         """Return the curves."""
-        curves = curvesOf(self.protocol.fscs)
+        curves = convert.readFscs(self.protocol.fscs)
         return self.showFigure(figures.fscFigure(curves, "FSC of the half maps"), "FSC")
 
     def showDirections(self):
