@@ -9,7 +9,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-_PREFIXES = ("OMPI_", "PMIX_", "PMI_", "PRTE_", "MPI_", "I_MPI_", "HYDI_", "HYDRA_", "MV2_", "MPIR_")
+_PREFIXES = (
+    "OMPI_",
+    "PMIX_",
+    "PMI_",
+    "PRTE_",
+    "MPI_",
+    "I_MPI_",
+    "HYDI_",
+    "HYDRA_",
+    "MV2_",
+    "MPIR_",
+)
 _NAMES = frozenset(
     {
         "RANK",

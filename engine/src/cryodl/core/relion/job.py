@@ -207,8 +207,9 @@ def pixel_size_angstrom(call: ReconstructionCall, state: RefinementState) -> flo
     if call.pixel_size_angstrom:
         return call.pixel_size_angstrom
     if call.unfiltered.is_file():
-        size = read_volume(call.unfiltered, memory_map=True, require_finite=False,
-                           require_variance=False).pixel_size_angstrom
+        size = read_volume(
+            call.unfiltered, memory_map=True, require_finite=False, require_variance=False
+        ).pixel_size_angstrom
         if size > 0:
             return size
     if state.data_star is not None and state.data_star.is_file():

@@ -19,7 +19,7 @@ from cryodl.core.io.mrc import read_volume
 from cryodl.core.relion.call import ReconstructionCall, read_arrays
 from cryodl.core.relion.environment import without_rank_variables
 from cryodl.core.relion.job import RefinementState
-from cryodl.core.relion.reconstruct import Prior, reconstruct_map
+from cryodl.core.relion.reconstruct import Prior, reconstruct_map, sharpen_tau2
 from cryodl.errors import ResourceError
 
 logger = logging.getLogger(__name__)
@@ -52,13 +52,21 @@ def regularised_map(
     ResourceError
         RELION's program failed.
     """
+    arrays = read_arrays(call)
+    tau2 = sharpen_tau2(
+        call.tau2,
+        call.fsc,
+        arrays[2],
+        box_size_px=call.box_size_px,
+        current_size_px=call.current_size_px,
+        fudge=call.tau2_fudge,
+    )
     if _needs_program(state):
         # The program applies the prior from shell 0, relion_refine only from --minres_map on.
-        tau2 = call.tau2.copy()
         tau2[: state.minres_map_shell] = _NO_PRIOR_TAU2
         return _run_program(call, tau2, [])
-    prior = Prior(call.tau2, call.tau2_fudge, state.minres_map_shell)
-    return _by_formula(call, state, prior, workers)
+    prior = Prior(tau2, call.tau2_fudge, state.minres_map_shell)
+    return _by_formula(call, arrays, state, prior, workers)
 
 
 def unregularised_map(
@@ -72,7 +80,7 @@ def unregularised_map(
         return read_box(call.unfiltered, call.box_size_px)
     if _needs_program(state):
         return _run_program(call, call.tau2, ["--no_map"])
-    return _by_formula(call, state, None, workers)
+    return _by_formula(call, read_arrays(call), state, None, workers)
 
 
 def read_box(path: Path, box_size_px: int) -> NDArray[np.float32]:
@@ -111,9 +119,13 @@ def _needs_program(state: RefinementState) -> bool:
 
 
 def _by_formula(
-    call: ReconstructionCall, state: RefinementState, prior: Prior | None, workers: int | None
+    call: ReconstructionCall,
+    arrays: tuple[NDArray, NDArray, NDArray],
+    state: RefinementState,
+    prior: Prior | None,
+    workers: int | None,
 ) -> NDArray[np.float32]:
-    real, imaginary, weight = read_arrays(call)
+    real, imaginary, weight = arrays
     return reconstruct_map(
         real,
         imaginary,
@@ -174,7 +186,7 @@ def _star_text(call: ReconstructionCall, tau2: NDArray[np.float64], folder: Path
         "rlnExtReconsWeight": _link(call.weight, folder / "weight.mrc"),
         "rlnExtReconsResult": "map.mrc",
         "rlnExtReconsResultStarfile": "map.star",
-        "rlnTau2FudgeFactor": f"{call.tau2_fudge:.9g}",
+        "rlnTau2FudgeFactor": f"{call.tau2_fudge:.17g}",
         "rlnPaddingFactor": f"{call.padding}",
         "rlnReferenceDimensionality": "3",
         "rlnOriginalImageSize": f"{call.box_size_px}",
@@ -184,7 +196,7 @@ def _star_text(call: ReconstructionCall, tau2: NDArray[np.float64], folder: Path
     lines += [f"_{label} {value}" for label, value in arrays.items()]
     lines += ["", "# version 30001", "", "data_external_reconstruct_tau2", "", "loop_"]
     lines += ["_rlnSpectralIndex #1", "_rlnReferenceTau2 #2", "_rlnGoldStandardFsc #3"]
-    lines += [f"{i} {t:.9g} {f:.9g}" for i, (t, f) in enumerate(zip(tau2, call.fsc))]
+    lines += [f"{i} {t:.17g} {f:.9g}" for i, (t, f) in enumerate(zip(tau2, call.fsc))]
     return "\n".join([*lines, "", ""])
 
 
@@ -202,4 +214,3 @@ def _last_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("ERROR")]
     return (errors or lines or ["no message"])[-1]
-
