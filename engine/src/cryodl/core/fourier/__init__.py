@@ -1,0 +1,1 @@
+"""Fourier space of cubic boxes: grids, transforms, shells, filters and correlation."""
