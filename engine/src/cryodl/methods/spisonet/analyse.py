@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cryodl.core.io.star import write_star
+from cryodl.core.run.threads import thread_limit
 from cryodl.methods.spisonet import figures
 from cryodl.methods.spisonet.inputs import (
     HalfMaps,
@@ -44,18 +45,20 @@ def fsc3d_of(maps: HalfMaps, config: settings.Fsc3dConfig, run: RunFolder) -> Fs
 
     if maps.half2 is None:
         raise ValueError("a 3DFSC needs two half maps")
-    return compute_fsc3d(
-        maps.half1.data,
-        maps.half2.data,
-        maps.mask,
-        maps.pixel_size_angstrom,
-        limit_resolution_angstrom=config.limit_res,
-        cone_half_angle_degrees=config.cone_angle,
-        mode=config.mode,
-        estimator=config.estimator,
-        keep_high_resolution=config.keep_highres,
-        progress=lambda fraction: run.progress(fraction, "3DFSC"),
-    )
+    with thread_limit(config.ncpus) as workers:
+        return compute_fsc3d(
+            maps.half1.data,
+            maps.half2.data,
+            maps.mask,
+            maps.pixel_size_angstrom,
+            limit_resolution_angstrom=config.limit_res,
+            cone_half_angle_degrees=config.cone_angle,
+            mode=config.mode,
+            estimator=config.estimator,
+            keep_high_resolution=config.keep_highres,
+            progress=lambda fraction: run.progress(fraction, "3DFSC"),
+            workers=workers,
+        )
 
 
 def write_fsc3d(result: Fsc3D, maps: HalfMaps, run: RunFolder) -> None:

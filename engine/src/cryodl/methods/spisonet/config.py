@@ -53,7 +53,8 @@ class Fsc3dConfig(CommandConfig):
     )
     mode: Literal["fast", "exact"] = parameter(
         "fast",
-        help="fast bins large shells on an equal-area sphere grid; exact visits every voxel pair.",
+        help="fast sums in single precision (error below 1e-5), exact in double; both follow the "
+        "published definition voxel by voxel.",
         group="3DFSC",
         expert=True,
     )
