@@ -5,8 +5,8 @@
 
 A page of docs/ gets a table where it has a pair of lines
 
-    <!-- generated: options of GROUP -->     (or: options of every command, migration of GROUP)
-    <!-- end generated -->
+    <!-- generated: options of GROUP -->     (or: options of every command, migration of GROUP,
+    <!-- end generated -->                      variables of relion_wrapper)
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from typing import Any
 from cryodl.cli import GROUPS, commands_of
 from cryodl.core.config.parameters import CommandConfig
 from cryodl.core.config.registry import Command
-from cryodl.core.config.schema import describe
+from cryodl.core.config.schema import describe, describe_field
 from cryodl.core.io.atomic import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMAS = ROOT / "cryodl_plugin" / "schemas"
 DOCS = ROOT / "docs"
 _BLOCK = re.compile(
-    r"(?P<begin><!-- generated: (?P<what>options|migration) of (?P<whom>[\w -]+?) -->\n)"
+    r"(?P<begin><!-- generated: (?P<what>options|migration|variables) of (?P<whom>[\w -]+?) -->\n)"
     r".*?(?P<end><!-- end generated -->)",
     re.DOTALL,
 )
@@ -85,8 +85,8 @@ def page_text(page: Path) -> str:
     """Return a page with its generated blocks renewed."""
 
     def renewed(match: re.Match[str]) -> str:
-        table = options if match["what"] == "options" else migration
-        return f"{match['begin']}\n{table(match['whom'])}\n{match['end']}"
+        table = {"options": options, "migration": migration, "variables": variables}
+        return f"{match['begin']}\n{table[match['what']](match['whom'])}\n{match['end']}"
 
     return _BLOCK.sub(renewed, page.read_text(encoding="utf-8"))
 
@@ -112,9 +112,21 @@ def migration(group: str) -> str:
     lines = ["| command | original option | cryodl | default |", "| --- | --- | --- | --- |"]
     for command in commands_of(group):
         for p in describe(command)["parameters"]:
-            if p["original"]:
+            if p["original"] and not _common(p):
                 ours = p["flag"] or p["name"].upper()
                 lines.append(f"| `{command.name}` | `{p['original']}` | `{ours}` | {_default(p)} |")
+    return "\n".join(lines) + "\n"
+
+
+def variables(program: str) -> str:
+    """Return the table of the environment variables that `relion_wrapper` obeys."""
+    from cryodl.methods.spisonet.relion_settings import PREFIX, RelionSettings
+
+    lines = ["| variable | value | default | what it does |", "| --- | --- | --- | --- |"]
+    for name, field in RelionSettings.model_fields.items():
+        p = describe_field(name, field)
+        cells = (f"`{PREFIX}{name.upper()}`", _value(p), _default(p), _escaped(p["help"]))
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

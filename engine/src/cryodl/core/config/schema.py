@@ -29,7 +29,7 @@ def describe(command: Command) -> dict[str, Any]:
         "verb": command.verb,
         "summary": command.summary,
         "help": " ".join((command.config.__doc__ or "").split()),
-        "parameters": [_describe_field(name, field) for name, field in ordered_fields(command)],
+        "parameters": [describe_field(name, field) for name, field in ordered_fields(command)],
     }
 
 
@@ -69,7 +69,8 @@ def kind(field: FieldInfo) -> dict[str, Any]:
     }
 
 
-def _describe_field(name: str, field: FieldInfo) -> dict[str, Any]:
+def describe_field(name: str, field: FieldInfo) -> dict[str, Any]:
+    """Return one entry of ``parameters``, see `describe`."""
     limits = {
         key: getattr(rule, key)
         for rule in field.metadata
