@@ -1,0 +1,151 @@
+"""From unregularised half maps to corrected ones, in the order of the published wrapper."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryodl.core.fourier.filters import low_pass, radius_of_resolution_px, sphere
+from cryodl.core.fourier.transform import half_to_centred
+from cryodl.core.io.mrc import write_volume
+from cryodl.errors import InputError
+from cryodl.methods.spisonet.filters import angular_whiten, fsc_weighting, whiten
+from cryodl.methods.spisonet.fsc3d import compute_fsc3d
+from cryodl.methods.spisonet.relion_network import run_network
+from cryodl.methods.spisonet.relion_task import HalfMapTask
+
+
+@dataclass(frozen=True)
+class HalfMap:
+    """One half of the data.
+
+    Attributes
+    ----------
+    volume : ndarray, (n, n, n) float32
+        Unregularised map.
+    sampling : ndarray, (n, n, n // 2 + 1) float32, or None
+        Share of signal that RELION's weights support, FFT order; None where they are not at hand.
+    """
+
+    volume: NDArray[np.float32]
+    sampling: NDArray[np.float32] | None
+
+
+def correct_maps(task: HalfMapTask, halves: dict[int, HalfMap]) -> dict[int, NDArray[np.float32]]:
+    """Correct one half map or both.
+
+    Parameters
+    ----------
+    task : HalfMapTask
+        The call; its report's column `weight` is filled.
+    halves : dict
+        Half 1 or 2 to its map. A single half gets a network of its own, and its directional
+        weight from RELION's weights, for a 3DFSC takes two.
+
+    Returns
+    -------
+    dict
+        Half to corrected map, (n, n, n) float32.
+    """
+    settings, pixel = task.settings, task.pixel_size_angstrom
+    mask, limit = task.mask(), task.limit_angstrom
+    maps = {half: given.volume for half, given in sorted(halves.items())}
+    _keep(task, "input", maps)
+    if settings.whitening and limit < settings.whitening_low:
+        maps = {
+            half: whiten(
+                volume,
+                pixel,
+                low_resolution_angstrom=settings.whitening_low,
+                high_resolution_angstrom=limit,
+                mask=mask,
+            )
+            for half, volume in maps.items()
+        }
+    maps = _with_low_resolution(task, maps, mask)
+    weight = directional_weight(task, maps, halves, mask)
+    write_volume(task.folder / "weight.mrc", weight, pixel_size_angstrom=pixel)
+    if settings.fsc_weighting:
+        maps = {half: fsc_weighting(volume, weight) for half, volume in maps.items()}
+    _keep(task, "prepared", maps)
+    maps = run_network(task, maps, weight, mask)
+    if settings.angular_whiten and limit < settings.whitening_low:
+        maps = {
+            half: angular_whiten(
+                volume,
+                pixel,
+                low_resolution_angstrom=settings.whitening_low,
+                high_resolution_angstrom=limit,
+            )
+            for half, volume in maps.items()
+        }
+    if settings.lowpass:
+        maps = {half: low_pass(volume, limit, pixel) for half, volume in maps.items()}
+    return maps
+
+
+def directional_weight(
+    task: HalfMapTask,
+    maps: dict[int, NDArray[np.float32]],
+    halves: dict[int, HalfMap],
+    mask: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """Return how far each frequency is measured, (n, n, n) centred, in [0, 1], 0 beyond the limit.
+
+    From the 3DFSC, from the weights RELION accumulated, or the smaller of the two.
+    """
+    source = task.settings.directional_weight if len(maps) == 2 else "weight"
+    task.report.weight = source
+    candidates = []
+    if source in ("fsc", "min"):
+        first, second = (maps[half] for half in (1, 2))
+        limit, pixel = task.limit_angstrom, task.pixel_size_angstrom
+        fsc3d = compute_fsc3d(first, second, mask, pixel, limit_resolution_angstrom=limit)
+        candidates.append(np.clip(fsc3d.volume, 0.0, 1.0))
+    if source in ("weight", "min"):
+        candidates.append(_sampling_weight(task, halves))
+    weight = np.minimum.reduce(candidates).astype(np.float32)
+    if not weight.any():
+        raise InputError(
+            f"{task.call.star}: found a directional weight of 0 everywhere, expected signal common "
+            "to the half maps; check the mask, or let the network start later"
+        )
+    return weight
+
+
+def _sampling_weight(task: HalfMapTask, halves: dict[int, HalfMap]) -> NDArray[np.float32]:
+    n = task.call.box_size_px
+    known = [given.sampling for given in halves.values() if given.sampling is not None]
+    centred = half_to_centred(np.mean(known, axis=0, dtype=np.float32), n)
+    radius_px = radius_of_resolution_px(task.limit_angstrom, n, task.pixel_size_angstrom)
+    result: NDArray[np.float32] = centred * sphere(n, int(radius_px + 1), 0)
+    kept = task.low_resolution_map()
+    if kept is not None:
+        # The reference is complete in all directions up to where it is kept.
+        reference_px = radius_of_resolution_px(kept[1], n, task.pixel_size_angstrom)
+        result = np.maximum(result, sphere(n, reference_px))
+    return result
+
+
+def _with_low_resolution(
+    task: HalfMapTask, maps: dict[int, NDArray[np.float32]], mask: NDArray[np.float32]
+) -> dict[int, NDArray[np.float32]]:
+    kept = task.low_resolution_map()
+    if kept is None:
+        return maps
+    from cryodl.methods.spisonet.recombination import combine
+
+    low, limit = kept
+    task.report.keep_lowres = True
+    pixel = task.pixel_size_angstrom
+    return {half: combine(low, volume, limit, pixel, mask=mask) for half, volume in maps.items()}
+
+
+def _keep(task: HalfMapTask, stage: str, maps: dict[int, NDArray[np.float32]]) -> None:
+    if not task.settings.keep_files:
+        return
+    for half, volume in maps.items():
+        path = task.folder / f"{stage}_half{half}.mrc"
+        write_volume(path, volume, pixel_size_angstrom=task.pixel_size_angstrom)
