@@ -9,7 +9,7 @@ from pyworkflow.protocol import params
 from pyworkflow.protocol.constants import LEVEL_ADVANCED
 
 from cryodl_plugin import engine, forms
-from cryodl_plugin.constants import ENGINE_FOLDER
+from cryodl_plugin.constants import ENGINE, ENGINE_FOLDER
 
 FED_BY_ALL = {"output", "devices", "launcher", "resume", "overwrite", "debug", "ncpus"}
 """Parameters of every command that no form shows: the protocol or Scipion itself decides them."""
@@ -43,17 +43,22 @@ class CryoDLProtBase(EMProtocol):
         )
 
     def _addRunParameters(self, form, threads=4):
-        """Add what decides how the command is run, and the section of threads."""
-        shown = [
-            p
-            for p in forms.schemaParameters(self._command, forms.RUN_GROUP)
-            if p["name"] not in self.fedNames()
-        ]
-        if shown:
-            form.addSection(label="Run")
-        for parameter in shown:
-            forms.addParameter(form, parameter, expertLevel=LEVEL_ADVANCED)
+        """Add what decides how the command is run, at expert level, and the threads."""
+        forms.addParameters(
+            form,
+            self._command,
+            forms.RUN_GROUP,
+            skip=self.fedNames(),
+            precision={"expertLevel": LEVEL_ADVANCED},
+            seed={"expertLevel": LEVEL_ADVANCED},
+        )
         form.addParallelSection(threads=threads, mpi=0)
+
+    @classmethod
+    def getClassLabel(cls, prependPackageName=True):
+        """Return the label; people know the plugin by the name of its engine."""
+        label = super().getClassLabel(prependPackageName=False)
+        return f"{ENGINE} - {label}" if prependPackageName else label
 
     @classmethod
     def fedNames(cls):

@@ -30,7 +30,7 @@ class CryoDLProtAnisoCorrect(CryoDLProtHalfMaps):
     *Hints*: the resolution limit matters most; start from the resolution at FSC 0.143. On one
     GPU the defaults take about an hour; on a processor choose width 16, few epochs and a small box.
     By default the network sees both half maps, which denoises them but makes them correlated: the
-    FSC after is then no measure of resolution. *Independent* keeps them apart.
+    FSC after is then no measure of resolution. *Keep halves independent* keeps them apart.
     A run that was stopped goes on from its last checkpoint with *Continue*.
     """
 
@@ -74,7 +74,15 @@ class CryoDLProtAnisoCorrect(CryoDLProtHalfMaps):
 
     def _addCorrectionSection(self, form):
         form.addSection(label="Correction")
-        forms.addParameters(form, self._command, "Correction", skip=self.fedNames())
+        forms.addParameters(
+            form,
+            self._command,
+            "Correction",
+            skip=self.fedNames(),
+            alpha={"label": "Alpha (equivariance)"},
+            beta={"label": "Beta (denoising)"},
+            independent={"label": "Keep halves independent"},
+        )
         group = form.addGroup("Reference")
         group.addParam(
             "inputReference",
@@ -89,7 +97,15 @@ class CryoDLProtAnisoCorrect(CryoDLProtHalfMaps):
 
     def _addTrainingSection(self, form):
         form.addSection(label="Training")
-        forms.addParameters(form, self._command, "Training", skip=self.fedNames())
+        forms.addParameters(
+            form,
+            self._command,
+            "Training",
+            skip=self.fedNames(),
+            nSubvolume={"label": "Subvolumes in an epoch"},
+            accBatches={"label": "Split batches into"},
+            width={"label": "Network width"},
+        )
         group = form.addGroup("Start from a trained network")
         group.addParam(
             "inputModel",
@@ -217,7 +233,7 @@ class CryoDLProtAnisoCorrect(CryoDLProtHalfMaps):
         batch, parts = self.batchSize.get(), self.accBatches.get()
         if batch and parts and batch % parts:
             errors.append(
-                f"*Accumulate batches*: found {parts}, expected a divisor of the batch size "
+                f"*Split batches into*: found {parts}, expected a divisor of the batch size "
                 f"{batch}; change one of them."
             )
         if self.epochs.get() == 0 and not self.modelPath():
@@ -238,9 +254,9 @@ class CryoDLProtAnisoCorrect(CryoDLProtHalfMaps):
         warnings = super()._warnings()
         if not self.independent.get() and self.inputFrom != INPUT_ONE_MAP:
             warnings.append(
-                "The network will see both half maps (*Independent: No*), so the corrected halves "
-                "are correlated and their FSC is no measure of resolution. Set *Independent: Yes* "
-                "for a gold-standard FSC."
+                "The network will see both half maps (*Keep halves independent: No*), so the "
+                "corrected halves are correlated and their FSC is no measure of resolution. Set "
+                "it to *Yes* for a gold-standard FSC."
             )
         return warnings
 

@@ -6,6 +6,7 @@ from pwem.viewers import EmProtocolViewer
 from pyworkflow.protocol import params
 from pyworkflow.viewer import DESKTOP_TKINTER, MSG_INFO, MessageView
 
+from cryodl_plugin.constants import ENGINE
 from cryodl_plugin.viewers.windows import FigureView, ReportView
 
 
@@ -15,17 +16,28 @@ class CryoDLViewerBase(EmProtocolViewer):
     _environments = [DESKTOP_TKINTER]
     _targets = []
     _rows = {}
-    """Section -> list of (parameter, label, help, method name)."""
+    """Section -> list of (parameter, label, help); ``showX`` opens what ``viewX`` returns.
+
+    They differ in name, for Scipion puts the parameter's value on the viewer under its name.
+    """
+
+    @classmethod
+    def getClassLabel(cls, prependPackageName=True):
+        """Return the label; people know the plugin by the name of its engine."""
+        label = super().getClassLabel(prependPackageName=False)
+        return f"{ENGINE} - {label}" if prependPackageName else label
 
     def _defineParams(self, form):
         for section, rows in self._rows.items():
             form.addSection(label=section)
-            for name, label, words, _ in rows:
+            for name, label, words in rows:
                 form.addParam(name, params.LabelParam, label=label, help=words)
 
     def _getVisualizeDict(self):
-        methods = {row[0]: row[3] for rows in self._rows.values() for row in rows}
-        return {name: self._guarded(getattr(self, method)) for name, method in methods.items()}
+        names = [row[0] for rows in self._rows.values() for row in rows]
+        return {
+            name: self._guarded(getattr(self, name.replace("show", "view", 1))) for name in names
+        }
 
     def _guarded(self, method):
         """Return the method, answering with a message while the result it needs is missing."""
@@ -46,7 +58,7 @@ class CryoDLViewerBase(EmProtocolViewer):
         """Return the window of a figure."""
         return [FigureView(figure, f"{title} - {self.protocol.getRunName()}", self.getTkRoot())]
 
-    def showReport(self):
+    def viewReport(self):
         """Return the engine's report page."""
         path = self.protocol.enginePath("report.html")
         if not os.path.exists(path):
@@ -58,5 +70,4 @@ REPORT_ROW = (
     "showReport",
     "Report page",
     "Opens the page that the engine wrote: what was found, pictures, what to distrust.",
-    "showReport",
 )

@@ -84,7 +84,7 @@ def drawFsc(axes, curves, title):
     axes.axhline(0, color=GREY, lw=0.6)
     axes.set_ylim(-0.1, 1.05)
     axes.set_xlim(left=0)
-    axes.legend(fontsize=9, frameon=False)
+    axes.legend(fontsize=9, frameon=False, loc="upper right")
     resolutionTicks(axes)
     tidy(axes, title, "resolution (Å)", "FSC")
 

@@ -14,56 +14,48 @@ class CryoDLViewerAnisoCorrect(CryoDLViewerBase):
     _label = "viewer of anisotropy correction"
     _targets = [CryoDLProtAnisoCorrect]
     _rows = {
-        "Training": [
+        "Results": [
             (
                 "showLoss",
                 "Training curve (live)",
                 "The loss so far. The window follows the run as long as both are open.",
-                "showLoss",
             ),
-        ],
-        "Result": [
             (
                 "showMaps",
                 "Slices before and after",
                 "The mean of the half maps and of the corrected ones. *Power in Fourier space* "
                 "shows what was filled in by direction.",
-                "showMaps",
             ),
             (
                 "showFscs",
                 "FSC before and after",
                 "FSC of the half maps inside the mask. Unless the halves were corrected "
                 "independently, the second is no measure of resolution.",
-                "showFscs",
             ),
             (
                 "showFsc3D",
                 "3DFSC of the input",
                 "Central slices of the weight by direction that was used.",
-                "showFsc3D",
             ),
             (
                 "showDirections",
                 "Directional histogram",
                 "How many directions of the input reach which resolution, and where they are.",
-                "showDirections",
             ),
             (
                 "showChimera",
                 "Before and after in ChimeraX",
                 "The input and the corrected map. Needs ChimeraX.",
-                "showChimera",
             ),
             REPORT_ROW,
         ],
     }
 
-    def showLoss(self):
+    def viewLoss(self):
         """Return the live training curve."""
         return [LossView(self.protocol, self.getTkRoot())]
 
-    def showMaps(self):
+    def viewMaps(self):
         """Return slices of the maps before and after."""
         title = f"Before and after - {self.protocol.getRunName()}"
         return [SlicesView(self._maps(), title, self.getTkRoot())]
@@ -75,7 +67,7 @@ class CryoDLViewerAnisoCorrect(CryoDLViewerBase):
             before = (before + convert.readMap(second)) / 2
         return {"before": before, "after": convert.readMap(self.protocol.volume.getFileName())}
 
-    def showFscs(self):
+    def viewFscs(self):
         """Return the curves before and after."""
         curves = convert.readFscs(self.protocol.fscs)
         return self.showFigure(figures.fscFigure(curves, "FSC of the half maps"), "FSC")
@@ -84,19 +76,19 @@ class CryoDLViewerAnisoCorrect(CryoDLViewerBase):
         name = self.protocol.fsc3DFile() or self.protocol.readResult()["fsc3d"]
         return convert.readMap(name)
 
-    def showFsc3D(self):
+    def viewFsc3D(self):
         """Return the central slices of the directional weight."""
         figure = figures.fourierFigure(self._weight(), "3DFSC of the input, central slices")
         return self.showFigure(figure, "3DFSC")
 
-    def showDirections(self):
+    def viewDirections(self):
         """Return the directional histogram of the input."""
         figure = figures.directionFigure(
             self._weight(), self.protocol.samplingRate(), MEAN_COSINE_THRESHOLD
         )
         return self.showFigure(figure, "Directional resolution")
 
-    def showChimera(self):
+    def viewChimera(self):
         """Return ChimeraX with the maps, or a message."""
         first, _ = self.protocol.halfMapFiles()
         files = [first, self.protocol.volume.getFileName()]

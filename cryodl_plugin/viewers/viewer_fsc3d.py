@@ -18,49 +18,45 @@ class CryoDLViewerFsc3D(CryoDLViewerBase):
                 "showFscs",
                 "FSC curves",
                 "Over all directions, along the axes, in the best and in the worst direction.",
-                "showFscs",
             ),
             (
                 "showDirections",
                 "Directional histogram",
                 "How many directions reach which resolution, and where they are. A narrow "
                 "histogram is an isotropic map.",
-                "showDirections",
             ),
             (
                 "showSlices",
                 "3DFSC central slices",
                 "The 3DFSC across x, y and z, zero frequency in the middle: bright is well "
                 "measured, dark is missing.",
-                "showSlices",
             ),
             (
                 "showChimera",
                 "3DFSC in ChimeraX",
                 "The surface of the 3DFSC, a ball for an isotropic map. Needs ChimeraX.",
-                "showChimera",
             ),
             REPORT_ROW,
         ]
     }
 
-    def showFscs(self):
+    def viewFscs(self):
         """Return the curves."""
         curves = convert.readFscs(self.protocol.fscs)
         return self.showFigure(figures.fscFigure(curves, "FSC of the half maps"), "FSC")
 
-    def showDirections(self):
+    def viewDirections(self):
         """Return the histogram and the map of directions."""
         volume = self.protocol.volume
         data = convert.readMap(volume.getFileName())
         figure = figures.directionFigure(data, volume.getSamplingRate(), self.protocol.threshold())
         return self.showFigure(figure, "Directional resolution")
 
-    def showSlices(self):
+    def viewSlices(self):
         """Return the central slices."""
         data = convert.readMap(self.protocol.volume.getFileName())
         return self.showFigure(figures.fourierFigure(data, "3DFSC, central slices"), "3DFSC")
 
-    def showChimera(self):
+    def viewChimera(self):
         """Return ChimeraX with the 3DFSC, or a message."""
         return [chimeraView([self.protocol.volume.getFileName()], self.getTkRoot())]

@@ -18,19 +18,17 @@ class CryoDLViewerSimulate(CryoDLViewerBase):
                 "showMaps",
                 "Truth and simulated map",
                 "Slices of the density and of the mean of the half maps.",
-                "showMaps",
             ),
             (
                 "showSampling",
                 "Sampling of Fourier space",
                 "Central slices, zero frequency in the middle: bright is measured, dark is not.",
-                "showSampling",
             ),
             REPORT_ROW,
         ]
     }
 
-    def showMaps(self):
+    def viewMaps(self):
         """Return slices of truth and simulation."""
         maps = {
             "truth": convert.readMap(self.protocol.truth.getFileName()),
@@ -38,7 +36,7 @@ class CryoDLViewerSimulate(CryoDLViewerBase):
         }
         return [SlicesView(maps, f"Maps - {self.protocol.getRunName()}", self.getTkRoot())]
 
-    def showSampling(self):
+    def viewSampling(self):
         """Return the sampling."""
         data = convert.readMap(self.protocol.sampling.getFileName())
         return self.showFigure(figures.fourierFigure(data, "Relative sampling"), "Sampling")

@@ -5,17 +5,18 @@ import os
 
 import pwem.constants as emcts
 from pwem.objects import Volume
-from pwem.wizards.wizard import EmWizard, FilterWizard, VolumeMaskRadiusWizard
+from pwem.wizards.wizard import EmWizard, VolumeMaskRadiusWizard
 from pyworkflow.gui import dialog
 from pyworkflow.gui.tree import ListTreeProvider, ListTreeProviderString
 from pyworkflow.object import String
 from pyworkflow.wizard import Wizard
 
 from cryodl_plugin import convert
+from cryodl_plugin.constants import MASK_VOLUME
 from cryodl_plugin.protocols import CryoDLProtAnisoCorrect, CryoDLProtFsc3D
+from cryodl_plugin.wizards.resolution import LowPassPreview, ResolutionDialog, suggestion
 
 HALF_MAP_PROTOCOLS = (CryoDLProtFsc3D, CryoDLProtAnisoCorrect)
-_LARGEST_BOX_FOR_FSC = 400
 
 
 def previewProvider(protocol):
@@ -43,56 +44,41 @@ class CryoDLMaskRadiusWizard(VolumeMaskRadiusWizard):
         super().show(form, -1 if radius is None else radius, "maskRadius", emcts.UNIT_PIXEL)
 
 
-class CryoDLResolutionLimitWizard(FilterWizard):
-    """Chooses the resolution limit on the low-passed map; starts from the FSC's resolution."""
+class CryoDLResolutionLimitWizard(EmWizard):
+    """Chooses the resolution limit on the low-passed map, beside the FSC of the half maps."""
 
     _targets = [(protocol, ["limitRes"]) for protocol in HALF_MAP_PROTOCOLS]
-
-    def _getProvider(self, protocol):
-        return previewProvider(protocol)
 
     def show(self, form, *params):
         """Open the window and put the limit, in Å, into the form."""
         protocol = form.protocol
-        if self._getProvider(protocol) is None:
+        if previewProvider(protocol) is None:
             dialog.showWarning("Empty input", "Select the half maps first.", form.root)
             return
-        before = protocol.limitRes.get()
-        start = before or self.suggestion(protocol)
-        chosen = _RoundedForm(form)
-        super().show(
-            chosen,
-            [None, start, protocol.samplingRate()],
-            [None, "limitRes", None],
-            emcts.FILTER_LOW_PASS,
-            emcts.UNIT_ANGSTROM,
-            showDecay=False,
+        first, second = protocol.halfMapFiles()
+        data = convert.readMap(first)
+        curves = {"half maps": protocol.fscOf(first, second, self.mask(protocol))} if second else {}
+        start = suggestion(self.known(protocol), curves, protocol.samplingRate())
+        window = ResolutionDialog(
+            form.root, LowPassPreview(data, protocol.samplingRate()), curves, start
         )
+        if window.resultYes():
+            form.setVar("limitRes", window.resolution)
 
     @staticmethod
-    def suggestion(protocol):
-        """Return the resolution to start from: of the 3DFSC run, of the FSC, or twice Nyquist."""
-        given = getattr(protocol, "inputFsc3D", None)
-        given = given.get() if given is not None else None
-        known = getattr(given, "resolution", None)
-        if known is not None:
-            return known.get()
-        first, second = protocol.halfMapFiles()
-        if second and convert.mapDimensions(first)[0] <= _LARGEST_BOX_FOR_FSC:
-            return round(convert.resolutionAt(*protocol.fscOf(first, second)), 2)
-        return 4 * protocol.samplingRate()
+    def mask(protocol):
+        """Return the mask volume where one was chosen."""
+        mask = protocol.inputMask.get() if protocol.maskFrom == MASK_VOLUME else None
+        return mask.getFileName() if mask is not None else None
 
-
-class _RoundedForm:
-    """A form that rounds what a wizard puts into it: sliders give too many digits."""
-
-    def __init__(self, form):
-        self.protocol, self.root = form.protocol, form.root
-        self._form = form
-
-    def setVar(self, name, value):
-        """Set a rounded value."""
-        self._form.setVar(name, round(float(value), 2))
+    @staticmethod
+    def known(protocol):
+        """Return the limit in the form, or the resolution that the 3DFSC run has found."""
+        if protocol.limitRes.get():
+            return protocol.limitRes.get()
+        given = protocol.inputFsc3D.get() if protocol.hasAttribute("inputFsc3D") else None
+        found = getattr(given, "resolution", None)
+        return found.get() if found is not None else None
 
 
 class CryoDLModelFileWizard(EmWizard):
@@ -123,7 +109,12 @@ class CryoDLModelFileWizard(EmWizard):
             return
         provider = ListTreeProviderString([String(name) for name in files])
         window = dialog.ListDialog(
-            form.root, "Network files", provider, "Select the file to start from."
+            form.root,
+            "Network files",
+            provider,
+            "Select the file to start from.",
+            selectmode="browse",
+            selectOnDoubleClick=True,
         )
         if window.resultYes() and window.values:
             form.setVar("modelFile", window.values[0].get())
