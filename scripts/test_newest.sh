@@ -21,4 +21,4 @@ pip=("$venv/bin/python" -m pip install -qq --disable-pip-version-check --upgrade
     | grep -iE '^(torch|numpy|scipy|mrcfile|pandas|pydantic|lightning-fabric) '
 "$venv/bin/cryodl" doctor
 OMP_NUM_THREADS=1 "$venv/bin/python" -m pytest -n "${WORKERS:-2}" --dist loadfile \
-    -m "not slow and not gpu and not relion and not gui" engine/tests/core
+    -m "not slow and not gpu and not relion and not gui" engine/tests/core engine/tests/test_command_line.py

@@ -114,11 +114,16 @@ def _engine() -> Iterator[Finding]:
     yield Finding("Python", f"{here}  {sys.executable}", old, vital=True)
     yield Finding("cryodl", cryodl.__version__)
     for name in _required_libraries():
-        try:
-            yield Finding(name, version(name))
-        except PackageNotFoundError:
-            remedy = f"{sys.executable} -m pip install {name}"
-            yield Finding(name, "missing", remedy, vital=True)
+        found = _version(name)
+        remedy = "" if found else f"{sys.executable} -m pip install {name}"
+        yield Finding(name, found or "missing", remedy, vital=True)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def _required_libraries() -> list[str]:
@@ -174,15 +179,13 @@ def _cuda_device(index: int) -> Finding:
 
 
 def _scipion() -> Iterator[Finding]:
+    if _version("scipion-pyworkflow") is None:
+        words = "not in this environment (fine, if Scipion has another, or you need none)"
+        yield Finding("Scipion", words, "in the source folder: make setup")
+        return
     for name in ("scipion-pyworkflow", "scipion-em", "scipion-em-tomo", "scipion-em-cryodl"):
-        try:
-            yield Finding(name, version(name))
-        except PackageNotFoundError:
-            yield Finding(
-                name,
-                "not in this environment (fine, if Scipion has another)",
-                "in the source folder: make setup",
-            )
+        found = _version(name)
+        yield Finding(name, found or "missing", "" if found else "in the source folder: make setup")
     if find_spec("_tkinter") is None:
         yield Finding("tkinter", "missing; Scipion needs it", "sudo apt-get install python3-tk")
     else:
