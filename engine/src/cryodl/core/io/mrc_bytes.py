@@ -61,7 +61,9 @@ def _check_file(source: Path) -> None:
                 f"{source}: does not exist, expected an MRC file; check the name and the folder"
             )
         if not source.is_file():
-            raise InputError(f"{source}: is not a regular file; give the name of an MRC file")
+            raise InputError(
+                f"{source}: is not a regular file, expected an MRC file; give the name of one"
+            )
         size = source.stat().st_size
     except (OSError, ValueError) as error:
         raise InputError(

@@ -25,7 +25,7 @@ _INTEGER = re.compile(r"[-+]?\d+")
 _FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?(nan|inf)", re.IGNORECASE)
 _SINGLE_QUOTED = re.compile(r"(?<!\S)'([^'\"\n]*)'(?!\S)")
 _VERSION = re.compile(r"#\s*version\s+(\d+)")
-_MISSING = {"<NA>": "nan"}
+_MISSING = ("nan", "NaN", "-nan", "<NA>")
 _FLOAT_FORMAT = "%.9g"
 
 
@@ -278,10 +278,11 @@ def _check_rows(block: _Block, table: pd.DataFrame, where: str) -> None:
                 f"{where} has {len(table)} rows on {len(block.rows)} lines, expected as many; "
                 "a quote is not closed, mend or make the file again"
             )
-        # A row that ends early leaves its last cell empty; so does the word nan, which may stand.
+        # A row that ends early leaves its last cell empty; so may a word that stands there.
+        last = table.iloc[:, -1]
         short = (
             i
-            for i in table.index[table.iloc[:, -1].isna()]
+            for i in table.index[last.isna() | (last == "")]
             if '"' not in block.rows[i] and len(_without_comment(block.rows[i]).split()) < expected
         )
         row = next(short, -1)
@@ -298,7 +299,7 @@ def _as_numbers(column: pd.Series) -> pd.Series:
     import pandas as pd
 
     try:
-        return pd.to_numeric(column.replace(_MISSING))
+        return pd.to_numeric(column.mask(column.isin(_MISSING)))
     except (ValueError, TypeError):
         return column
 

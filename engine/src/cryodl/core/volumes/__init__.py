@@ -1,0 +1,1 @@
+"""What is done to volumes in real space: masks, boxes, scaling, tiles."""
