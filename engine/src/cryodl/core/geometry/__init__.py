@@ -1,1 +1,1 @@
-"""Rotations and poses."""
+"""Rotations, and volumes under them."""

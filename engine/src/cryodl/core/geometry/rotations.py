@@ -13,6 +13,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cryodl.conventions import centre_voxel
 from cryodl.errors import InputError
 
 Array = TypeVar("Array")
@@ -274,7 +275,7 @@ def rotate_volume(
             f"volume to rotate: shape {volume.shape}, expected three axes; give one volume"
         )
     inverse_zyx = _checked_rotation(matrix).T[::-1, ::-1]
-    centre = np.array(volume.shape) // 2
+    centre = np.array([centre_voxel(n) for n in volume.shape])
     translation_zyx = np.asarray(translation_px, dtype=np.float64)[::-1]
     offset = centre - inverse_zyx @ (centre + translation_zyx)
     return affine_transform(

@@ -17,13 +17,12 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from cryodl.conventions import PIXEL_SIZE_RANGE_ANGSTROM, PIXEL_SIZE_TOLERANCE
 from cryodl.core.io.atomic import atomic_path
 from cryodl.core.io.mrc_bytes import load, shape_text
 from cryodl.core.io.mrc_header import MAX_LABELS, Header, build_header
 from cryodl.errors import InputError, TrainingError
 
-PIXEL_SIZE_TOLERANCE = 1e-3
-PIXEL_SIZE_RANGE_ANGSTROM = (1e-2, 1e4)
 WRITABLE_SUFFIXES = (".mrc", ".map", ".ccp4", ".rec")
 _STACK_SUFFIXES = (".mrcs", ".st", ".ali")
 _SLAB_BYTES = 1 << 24

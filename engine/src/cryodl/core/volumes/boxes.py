@@ -7,6 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from cryodl.conventions import centre_voxel
 from cryodl.errors import InputError
 
 
@@ -128,7 +129,7 @@ def fourier_resample(volume: NDArray, new_size: int) -> NDArray[np.float32]:
 
 
 def _window(outer: tuple[int, ...], inner: tuple[int, ...]) -> tuple[slice, ...]:
-    starts = [m // 2 - n // 2 for m, n in zip(outer, inner)]
+    starts = [centre_voxel(m) - centre_voxel(n) for m, n in zip(outer, inner)]
     return tuple(slice(start, start + n) for start, n in zip(starts, inner))
 
 
