@@ -27,6 +27,8 @@ _ABBREVIATIONS = {
     "highres": "high resolution",
     "ref": "reference",
     "px": "",
+    "tta": "test-time averaging",
+    "norm": "normalisation",
 }
 _CLASSES = {
     "integer": params.IntParam,

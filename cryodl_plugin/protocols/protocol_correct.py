@@ -12,6 +12,9 @@ from cryodl_plugin.protocols.half_maps import CryoDLProtHalfMaps
 from cryodl_plugin.protocols.protocol_fsc3d import CryoDLProtFsc3D
 
 _TILE_MARGIN_PX = 14
+_AS_ITS_RUN_SAYS, _MEAN_COSINES, _CORRELATIONS = range(3)
+_PUBLISHED = 1
+_PUBLISHED_ONLY = {"condition": f"method=={_PUBLISHED}"}
 
 
 class CryoDLProtAnisoCorrect(CryoDLProtHalfMaps):
@@ -48,8 +51,11 @@ class CryoDLProtAnisoCorrect(CryoDLProtHalfMaps):
     _onGpu = True
     _fedByProtocol = CryoDLProtHalfMaps._fedByProtocol | {
         "aniso_file",
+        "aniso_estimator",
         "reference",
         "pretrained_model",
+        "truth",
+        "truth_region",
     }
 
     # --- form ------------------------------------------------------------------------------
@@ -68,6 +74,18 @@ class CryoDLProtAnisoCorrect(CryoDLProtHalfMaps):
             "to 1 by direction, with the zero frequency in the middle of the box. Empty: it is "
             "computed from the half maps.\nCommand line: *--aniso-file*",
         )
+        form.addParam(
+            "anisoHolds",
+            params.EnumParam,
+            choices=["as its run says", "mean cosines", "correlations"],
+            default=_AS_ITS_RUN_SAYS,
+            display=params.EnumParam.DISPLAY_HLIST,
+            expertLevel=LEVEL_ADVANCED,
+            label="3DFSC values are",
+            help="Only for a volume that no run of ours has made: the published spIsoNet writes "
+            "mean cosines; the 3DFSC program, and densities of sampling, are correlations."
+            "\nCommand line: *--aniso-estimator*",
+        )
         self._addCorrectionSection(form)
         self._addTrainingSection(form)
         self._addRunParameters(form)
@@ -79,8 +97,9 @@ class CryoDLProtAnisoCorrect(CryoDLProtHalfMaps):
             self._command,
             "Correction",
             skip=self.fedNames(),
-            alpha={"label": "Alpha (equivariance)"},
-            beta={"label": "Beta (denoising)"},
+            alpha={"label": "Alpha (equivariance)", **_PUBLISHED_ONLY},
+            beta={"label": "Beta (denoising)", **_PUBLISHED_ONLY},
+            rescale=_PUBLISHED_ONLY,
             independent={"label": "Keep halves independent"},
         )
         group = form.addGroup("Reference")
@@ -94,6 +113,27 @@ class CryoDLProtAnisoCorrect(CryoDLProtHalfMaps):
             "low resolution is kept. Empty for none.\nCommand line: *--reference*",
         )
         forms.addParameters(group, self._command, "Reference", skip=self.fedNames())
+        group = form.addGroup("Check against a known structure", expertLevel=LEVEL_ADVANCED)
+        group.addParam(
+            "inputTruth",
+            params.PointerParam,
+            pointerClass="Volume",
+            allowsNull=True,
+            expertLevel=LEVEL_ADVANCED,
+            label="Known structure",
+            help="For simulated half maps: the report compares the maps with it. It has no part in "
+            "the correction.\nCommand line: *--truth*",
+        )
+        group.addParam(
+            "inputTruthRegion",
+            params.PointerParam,
+            pointerClass="Volume",
+            allowsNull=True,
+            expertLevel=LEVEL_ADVANCED,
+            label="Badly measured region",
+            help="Volume that is 1 in the badly measured part of Fourier space, zero frequency in "
+            "the middle. Empty: taken from the 3DFSC.\nCommand line: *--truth-region*",
+        )
 
     def _addTrainingSection(self, form):
         form.addSection(label="Training")
@@ -105,6 +145,8 @@ class CryoDLProtAnisoCorrect(CryoDLProtHalfMaps):
             nSubvolume={"label": "Subvolumes in an epoch"},
             accBatches={"label": "Split batches into"},
             width={"label": "Network width"},
+            norm={"label": "Normalisation"},
+            tta={"label": "Average over 24 rotations", **_PUBLISHED_ONLY},
         )
         group = form.addGroup("Start from a trained network")
         group.addParam(
@@ -144,16 +186,30 @@ class CryoDLProtAnisoCorrect(CryoDLProtHalfMaps):
 
     def _inputMaps(self):
         maps = super()._inputMaps()
-        reference = self.inputReference.get()
         maps["aniso_file"] = self.fsc3DFile()
-        maps["reference"] = reference.getFileName() if reference is not None else None
+        for name, pointer in (
+            ("reference", self.inputReference),
+            ("truth", self.inputTruth),
+            ("truth_region", self.inputTruthRegion),
+        ):
+            volume = pointer.get()
+            maps[name] = volume.getFileName() if volume is not None else None
         return {name: path for name, path in maps.items() if path}
 
     def _inputParameters(self):
         values = super()._inputParameters()
         if self.modelPath():
             values["pretrained_model"] = self.modelPath()
+        if "aniso_file" in values and self._holdsCorrelations():
+            values["aniso_estimator"] = "correlation"
         return values
+
+    def _holdsCorrelations(self):
+        """Tell whether the given 3DFSC holds correlations rather than mean cosines."""
+        if self.anisoHolds != _AS_ITS_RUN_SAYS:
+            return self.anisoHolds == _CORRELATIONS
+        maker = self.inputFsc3D.getObjValue()
+        return isinstance(maker, CryoDLProtFsc3D) and not maker.isMeanCosine()
 
     # --- outputs ---------------------------------------------------------------------------
 
@@ -266,7 +322,12 @@ class CryoDLProtAnisoCorrect(CryoDLProtHalfMaps):
             lines.append(f"Resolution of the input at FSC 0.143: *{result['resolution']:.2f} Å*.")
         if self.limitRes.get():
             lines.append(f"Corrected up to {self.limitRes.get():g} Å.")
-        lines.append(f"Trained for {self.epochs.get()} epochs{self._lossWords()}.")
+        if result.get("model"):
+            lines.append(f"Trained for {self.epochs.get()} epochs{self._lossWords()}.")
+        expected = result.get("expected_fsc_in_missing_directions")
+        if expected is not None:
+            lines.append(f"FSC to expect in the missing directions: *{expected:.2f}*.")
+        lines += _truthWords(result)
         if result.get("corrected_half2") and not self.independent.get():
             lines.append("The corrected halves are correlated: no gold-standard FSC.")
         return lines + super()._summaryOf(result)
@@ -282,11 +343,30 @@ class CryoDLProtAnisoCorrect(CryoDLProtHalfMaps):
         if not result:
             return []
         halves = "independently" if self.independent.get() else "together"
-        return [
-            "The anisotropy of the half maps was corrected with the method of spIsoNet as "
-            f"implemented in cryodl {result.get('version', '')}: both halves {halves}, "
-            f"{self.epochs.get()} epochs, alpha {self.alpha.get():g}, beta {self.beta.get():g}."
-        ]
+        words = (
+            "The anisotropy of the half maps was corrected with cryodl "
+            f"{result.get('version', '')}, method {self.getEnumText('method')}: halves {halves}"
+        )
+        if result.get("model"):
+            words += f", {self.epochs.get()} epochs, network width {self.getEnumText('width')}"
+        if self.method == _PUBLISHED:
+            words += f", alpha {self.alpha.get():g}, beta {self.beta.get():g}"
+        return [f"{words}."]
 
     def _citations(self):
         return ["Liu2025", "Tan2017"] if self.fsc3DFile() else ["Liu2025"]
+
+
+def _truthWords(result):
+    """Return what the comparison with a known structure says, where there was one."""
+    before, after = result.get("truth_before"), result.get("truth_after")
+    if not before or not after:
+        return []
+    words = []
+    for side, where in (("inside", "badly"), ("outside", "well")):
+        bands = ", ".join(
+            f"{band} band {before[f'fsc_{side}_{band}']:.2f} to *{after[f'fsc_{side}_{band}']:.2f}*"
+            for band in ("low", "high")
+        )
+        words.append(f"FSC with the known structure where {where} measured: {bands}.")
+    return words

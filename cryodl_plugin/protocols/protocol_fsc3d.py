@@ -86,7 +86,11 @@ class CryoDLProtFsc3D(CryoDLProtHalfMaps):
 
     def threshold(self):
         """Return the value of the 3DFSC that stands for an FSC of 0.143."""
-        return MEAN_COSINE_THRESHOLD if self.estimator == _MEAN_COSINE else FSC_THRESHOLD
+        return MEAN_COSINE_THRESHOLD if self.isMeanCosine() else FSC_THRESHOLD
+
+    def isMeanCosine(self):
+        """Tell whether the 3DFSC holds mean cosines of phase differences, or correlations."""
+        return self.estimator == _MEAN_COSINE
 
     # --- information -----------------------------------------------------------------------
 

@@ -16,7 +16,8 @@ class CryoDLProtSimulateHalfMaps(CryoDLProtBase):
     the outcome of a correction can be judged.
 
     *Outputs*: _volume_ with its half maps; _mask_; _truth_, the density without noise; _sampling_,
-    how well each direction of Fourier space was measured, with the zero frequency in the middle.
+    how well each direction of Fourier space was measured, and _cone_, the badly measured part of
+    it, both with the zero frequency in the middle.
 
     *Hints*: a box of 64 and SNR 1 suit a processor. Real data are harder: there are no errors of
     alignment or CTF here.
@@ -29,6 +30,7 @@ class CryoDLProtSimulateHalfMaps(CryoDLProtBase):
         "mask": VolumeMask,
         "truth": Volume,
         "sampling": Volume,
+        "cone": Volume,
     }
 
     def _defineParams(self, form):
@@ -70,7 +72,7 @@ class CryoDLProtSimulateHalfMaps(CryoDLProtBase):
         simulated.setHalfMaps([result["half1"], result["half2"]])
         mask.setFileName(result["mask"])
         outputs = {"volume": simulated, "mask": mask}
-        for name in ("truth", "sampling"):
+        for name in ("truth", "sampling", "cone"):
             volume = Volume(objLabel=name)
             volume.setFileName(result[name])
             outputs[name] = volume

@@ -142,6 +142,7 @@ class TestWindows(PluginTest):
                 "mask": convert.sphereMask(BOX, 10),
                 "truth": blobs(),
                 "sampling": directionalWeight(),
+                "cone": directionalWeight(),
             },
             {"pixel_size_angstrom": SAMPLING, "box_size_px": BOX},
         )

@@ -116,6 +116,7 @@ class TestProtocolViewers(PluginTest):
                 "mask": convert.sphereMask(BOX, 10),
                 "truth": blobs(),
                 "sampling": directionalWeight(),
+                "cone": directionalWeight(),
             },
             {"pixel_size_angstrom": SAMPLING, "box_size_px": BOX},
         )
@@ -161,7 +162,7 @@ class TestProtocolViewers(PluginTest):
         view.refresh()
         line = view.figure.axes[0].get_lines()[0]
         self.assertEqual(len(line.get_xdata()), count + 1)
-        self.assertEqual(line.get_xdata()[-1], 90)
+        self.assertEqual(line.get_xdata()[-1], 9)
         self.assertIn("50 %", view.figure.axes[0].get_title())
 
     def testChimera(self):
@@ -206,6 +207,18 @@ class TestFigures(PlainTest):
             heights = sum(bar.get_height() for bar in figure.axes[1].patches)
             self.assertAlmostEqual(heights, 100, places=6)
             self.assertGreater(draw(figure), 2000)
+
+    def testLossOfTwoPhases(self):
+        """Independent halves are trained one after the other, each with a curve of its own."""
+        rows = [
+            {"phase": phase, "epoch": epoch, "loss": 1.0, "learning_rate": 0.1, "step": 7}
+            for phase in ("half1", "half2")
+            for epoch in (1, 2)
+        ]
+        figure = figures.drawLoss(figures.newFigure(5, 3), rows, {})
+        lines = list(figure.axes[0].get_lines())
+        self.assertEqual([line.get_label() for line in lines], ["loss, half1", "loss, half2"])
+        self.assertEqual([list(line.get_xdata()) for line in lines], [[1, 2], [1, 2]])
 
     def testLossWithoutRows(self):
         """No epoch yet is said in words."""

@@ -11,6 +11,8 @@ _CYCLE = (BLUE, ORANGE, GREEN, "#8b5bb5", "#b23a48", GREY)
 _AXES = "zyx"
 _PERCENTILES = (0.5, 99.7)
 _DIRECTIONS = 800
+_FEW_POINTS = 60
+_NO_LOSS = ("epoch", "step", "learning_rate", "seconds", "phase")
 
 
 def newFigure(width, height):
@@ -36,25 +38,33 @@ def messageFigure(text):
 
 
 def drawLoss(figure, rows, progress):
-    """Draw the training curves of metric rows, ``step`` or ``epoch`` across, and the progress."""
+    """Draw the training curves of metric rows by epoch, and the progress; phases by line style."""
     figure.clear()
     axes = figure.add_subplot()
-    names = [n for n in _lossNames(rows) if sum(n in row for row in rows) > 0]
-    across = "step" if rows and "step" in rows[-1] else "epoch"
-    for name, color in zip(names, _CYCLE * len(names)):
-        points = [(row.get(across, i + 1), row[name]) for i, row in enumerate(rows) if name in row]
-        x, y = zip(*points)
-        marker = "o" if len(points) < 60 else None
-        main = name == names[0]
-        axes.plot(x, y, color=color, lw=2 if main else 1.2, marker=marker, ms=3, label=name)
+    names = _lossNames(rows)
+    phases = list(dict.fromkeys(row.get("phase", "") for row in rows))
+    for phase, style in zip(phases, ("-", "--", ":") * len(phases)):
+        own = [row for row in rows if row.get("phase", "") == phase]
+        for name, color in zip(names, _CYCLE * len(names)):
+            points = [
+                (row.get("epoch", i + 1), row[name]) for i, row in enumerate(own) if name in row
+            ]
+            if points:
+                marker = "o" if len(points) < _FEW_POINTS else None
+                width = 2 if name == names[0] else 1.2
+                label = f"{name}, {phase}" if phase else name
+                axes.plot(
+                    *zip(*points), color=color, ls=style, lw=width, marker=marker, ms=3, label=label
+                )
     if names:
         axes.legend(fontsize=9, frameon=False)
         axes.grid(alpha=0.25)
     else:
         axes.text(0.5, 0.5, "no epoch finished yet", ha="center", color=GREY, fontsize=12)
-    tidy(axes, "Training", across, "loss")
+    tidy(axes, "Training", "epoch", "loss")
     if progress:
-        axes.set_title(f"Training: {100 * progress.get('fraction', 0):.0f} % done", fontsize=11)
+        done = 100 * progress.get("fraction", 0)
+        axes.set_title(f"{done:.0f} % done  {progress.get('note', '')}", fontsize=11, color=DARK)
     return figure
 
 
@@ -64,7 +74,7 @@ def _lossNames(rows):
 
 
 def _isLoss(name, value):
-    return isinstance(value, (int, float)) and ("loss" in name or "consist" in name)
+    return isinstance(value, (int, float)) and name not in _NO_LOSS
 
 
 def fscFigure(curves, title):
