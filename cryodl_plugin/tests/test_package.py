@@ -5,8 +5,11 @@ import configparser
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
+import zipfile
 from unittest import mock
 
 from pwem.protocols import EMProtocol
@@ -189,10 +192,28 @@ class TestFiles(PlainTest):
             found = re.search(r'^__version__ = "([^"]+)"', file.read(), re.MULTILINE).group(1)
         self.assertEqual(found, cryodl_plugin.__version__)
 
-    def testDataFilesAreDeclared(self):
-        """Whatever is not Python and not a test is in setup.py's package data."""
-        for name in ("icon.png", "protocols.conf", "schemas", "templates"):
-            self.assertTrue(os.path.exists(os.path.join(FOLDER, name)), name)
+    def testWheelHoldsDataFiles(self):
+        """A built wheel has the icon, the tree, every schema and template."""
+        root = os.path.dirname(FOLDER)
+        if not os.path.exists(os.path.join(root, "setup.py")):
+            self.skipTest("an installed package has no setup.py")
+        with tempfile.TemporaryDirectory() as folder:
+            ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+            shutil.copytree(FOLDER, os.path.join(folder, "cryodl_plugin"), ignore=ignored)
+            for name in ("setup.py", "MANIFEST.in"):
+                shutil.copy(os.path.join(root, name), folder)
+            command = [sys.executable, "setup.py", "-q", "bdist_wheel", "-d", "out"]
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            (wheel,) = os.listdir(os.path.join(folder, "out"))
+            self.assertIn(cryodl_plugin.__version__, wheel)
+            with zipfile.ZipFile(os.path.join(folder, "out", wheel)) as content:
+                found = set(content.namelist())
+        for place, ends in (("", (".png", ".conf")), ("schemas", ".json"), ("templates", "late")):
+            names = [n for n in os.listdir(os.path.join(FOLDER, place)) if n.endswith(ends)]
+            self.assertTrue(names, place)
+            for name in names:
+                self.assertIn(os.path.join("cryodl_plugin", place, name), found)
 
     def testIcon(self):
         """The icon is a PNG with transparency, 64 px or more."""
