@@ -45,7 +45,7 @@ def test_writes_halves_mask_and_truth(tmp_path, mode):
     truth = json.loads((tmp_path / "run/truth/truth.json").read_text())
     assert truth["parameters"]["mode"] == mode
     assert truth["axis_xyz"] == [0.0, 0.0, 1.0]
-    assert truth["reconstruction"] == {"cone": "unweighted", "preferred": "wiener"}[mode]
+    assert truth["reconstruction"] == {"cone": "unweighted", "preferred": "weighted"}[mode]
     np.testing.assert_array_equal(
         read(tmp_path / "run/truth/truth.mrc")[0], load_density("p97", 16)[0]
     )

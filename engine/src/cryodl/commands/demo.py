@@ -21,7 +21,9 @@ class DemoConfig(CommandConfig):
     """
 
     structure: str = parameter(
-        "groel_groes", help="A density that comes with cryodl; see simulate half-maps.", group="Demo"
+        "groel_groes",
+        help="A density that comes with cryodl; see simulate half-maps.",
+        group="Demo",
     )
     mode: Literal["cone", "preferred"] = parameter(
         "preferred", help="A missing cone, or preferred views.", group="Demo"

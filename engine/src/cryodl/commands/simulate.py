@@ -114,7 +114,7 @@ class SimulateHalfMapsConfig(CommandConfig):
         "auto",
         help="unweighted leaves badly sampled directions weak; weighted divides by the sampling, "
         "which makes them noisy; wiener balances both; auto is unweighted for --mode cone and "
-        "wiener for --mode preferred.",
+        "weighted for --mode preferred, as unfiltered half maps of a refinement are.",
         group="Noise",
         expert=True,
     )

@@ -144,7 +144,7 @@ def reconstruction_of(config: SimulateHalfMapsConfig) -> Reconstruction:
     """Return the reconstruction that ``auto`` stands for, or the one asked for."""
     if config.reconstruction != "auto":
         return config.reconstruction
-    return "unweighted" if config.mode == "cone" else "wiener"
+    return "unweighted" if config.mode == "cone" else "weighted"
 
 
 def _write(config: SimulateHalfMapsConfig, run: RunFolder, result: SimulatedHalfMaps) -> None:

@@ -22,7 +22,14 @@ from cryodl.core.io.mrc import Volume, write_volume
 from cryodl.core.run.lock import LOCK_NAME, FolderLock
 from cryodl.core.run.records import library_versions, plain
 from cryodl.core.run.report import Report
-from cryodl.errors import ConfigError, CryodlError, InputError, ResourceError, TrainingError
+from cryodl.errors import (
+    ConfigError,
+    CryodlError,
+    DeviceError,
+    InputError,
+    ResourceError,
+    TrainingError,
+)
 
 OWN_FILES = (
     "config.json",
@@ -103,7 +110,7 @@ class RunFolder:
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         """Release the folder; leave no trace when bad input made the run impossible."""
-        if isinstance(error, (InputError, ConfigError)) and self._leave_no_trace():
+        if isinstance(error, (InputError, ConfigError, DeviceError)) and self._leave_no_trace():
             with contextlib.suppress(OSError):
                 shutil.rmtree(self.folder) if self.folder in self._made else self._clear()
         self._lock.release()

@@ -67,7 +67,7 @@ def stream(
 
     def make(step: int, micro: int) -> Batch:
         batch = source.batch(step, micro, place.rank, place.world_size)
-        return {name: t.pin_memory() for name, t in batch.items()} if on_gpu else batch
+        return {name: _pinned(t) for name, t in batch.items()} if on_gpu else batch
 
     if not on_gpu or prefetch == 0:
         for step, micro in counters:
@@ -113,6 +113,11 @@ def split(batch: Batch, parts: int) -> list[tuple[Batch, float]]:
         part = {name: t[first:stop] if t.ndim else t for name, t in batch.items()}
         pieces.append((part, (stop - first) / size))
     return pieces
+
+
+def _pinned(tensor: Tensor) -> Tensor:
+    """Lock a host tensor for a quick copy; a source may also keep its data on the GPU."""
+    return tensor if tensor.is_cuda else tensor.pin_memory()
 
 
 def _to_device(batch: Batch, device: torch.device) -> Batch:

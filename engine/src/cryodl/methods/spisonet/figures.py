@@ -66,7 +66,7 @@ def view_histogram(rot_degrees: np.ndarray, tilt_degrees: np.ndarray) -> Figure:
     """Draw the density of views over rot and cos(tilt), in which even views are flat."""
     figure = new_figure(width=7.0, height=3.4)
     axis = figure.axes[0]
-    counts, _, _, picture = axis.hist2d(
+    _, _, _, picture = axis.hist2d(
         (np.asarray(rot_degrees) + 180) % 360 - 180,
         np.cos(np.radians(tilt_degrees)),
         bins=(36, 18),

@@ -1,0 +1,241 @@
+"""Anisotropy correction of half maps, from files to files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cryodl.core.io.mrc import Volume
+from cryodl.core.volumes.masks import estimate_mask
+from cryodl.methods.spisonet import correct_report
+from cryodl.methods.spisonet.inputs import (
+    HalfMaps,
+    check_resolution,
+    read_half_maps,
+    read_map,
+    read_weight,
+)
+
+if TYPE_CHECKING:
+    from cryodl.core.run.folder import RunFolder
+    from cryodl.methods.spisonet.config import CorrectConfig
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that a correction starts from, checked.
+
+    Attributes
+    ----------
+    maps : HalfMaps
+        As read.
+    halves : list of np.ndarray
+        (n, n, n): the half maps in use, with the reference's low resolution if there is one.
+    masks : list of np.ndarray
+        (n, n, n) for each half map, given or estimated; estimated masks of independent halves
+        differ.
+    weight : np.ndarray
+        (n, n, n), centred, the 3DFSC or what was given instead.
+    mean_cosine : bool
+        Whether the weight holds mean cosines.
+    limit_angstrom : float
+        Resolution up to which maps are corrected.
+    """
+
+    maps: HalfMaps
+    halves: list[np.ndarray]
+    masks: list[np.ndarray]
+    weight: np.ndarray
+    mean_cosine: bool
+    limit_angstrom: float
+
+
+@dataclass(frozen=True)
+class Correction:
+    """One corrected half map up to the limit, and what was learned on the way.
+
+    Attributes
+    ----------
+    filtered : np.ndarray
+        (n, n, n), on the grey scale of the input.
+    explained : np.ndarray or None
+        (n//2 + 1,): share of the signal in missing directions that is predicted, by shell.
+    """
+
+    filtered: np.ndarray
+    explained: np.ndarray | None
+
+
+def run_correct(config: CorrectConfig, run: RunFolder) -> None:
+    """Correct one or two half maps and write maps, model and report."""
+    prepared = prepare(config, run)
+    truth = correct_report.read_truth_inputs(config, prepared.maps, prepared.weight)
+    from cryodl.methods.spisonet.restore import restore_halves
+
+    corrections, history = restore_halves(prepared, config, run)
+    finished = [
+        _finish(prepared, number, correction, run)
+        for number, correction in enumerate(corrections, start=1)
+    ]
+    run.add_value("loss", history[-1]["loss"] if history else None)
+    run.add_value("resolution", round(prepared.limit_angstrom, 3))
+    correct_report.write(config, prepared, finished, corrections, history, truth, run)
+
+
+def prepare(config: CorrectConfig, run: RunFolder) -> Prepared:
+    """Read and check all inputs, and work out what was not given.
+
+    Raises
+    ------
+    InputError, ConfigError
+        Anything that does not fit, before the first computation that takes long.
+    """
+    from cryodl.core.training.launch import local_devices
+
+    local_devices(config.devices, config.launcher)  # an absent device is refused before all else
+    maps = read_half_maps(config.half1, config.half2, config.mask, config.pixel_size)
+    if config.limit_res is not None:
+        check_resolution("--limit-res", config.limit_res, maps.half1)
+    given = None if config.aniso_file is None else read_weight(config.aniso_file, maps.half1)
+    reference = _read_reference(config, maps.half1)
+    _check_model(config)
+    run.log(f"half maps of {maps.box_size_px} voxels, {maps.pixel_size_angstrom:.4g} A a voxel")
+    halves = [maps.half1.data] + ([] if maps.half2 is None else [maps.half2.data])
+    masks = _masks(halves, maps, config, run)
+    weight, limit = _weight_and_limit(config, maps, given, masks, run)
+    if reference is not None:
+        halves, weight = _with_reference(config, halves, reference, weight, masks, maps)
+    if config.aniso_file is None and weight.min() < weight.max():
+        run.write_map("fsc3d", "fsc3d.mrc", weight, like=maps.half1)
+    return Prepared(maps, halves, masks, weight, config.aniso_estimator == "mean-cosine", limit)
+
+
+def _check_model(config: CorrectConfig) -> None:
+    if config.pretrained_model is not None:
+        from cryodl.methods.spisonet.model import load_network
+
+        load_network(config.pretrained_model, int(config.width), config.norm)
+
+
+def _read_reference(config: CorrectConfig, like: Volume) -> np.ndarray | None:
+    if config.reference is None:
+        return None
+    reference = read_map(config.reference)
+    check_resolution("--ref-resolution", config.ref_resolution, like)
+    same_box = reference.data.shape == like.data.shape
+    ratio = reference.pixel_size_angstrom / like.pixel_size_angstrom
+    if same_box and abs(ratio - 1) < 1e-3:
+        return reference.data
+    from cryodl.core.simulation.densities import resample_volume
+
+    return resample_volume(
+        reference.data,
+        reference.pixel_size_angstrom,
+        like.data.shape[0],
+        like.pixel_size_angstrom,
+    )
+
+
+def _masks(
+    halves: list[np.ndarray], maps: HalfMaps, config: CorrectConfig, run: RunFolder
+) -> list[np.ndarray]:
+    """Return the mask of each half map; independent halves must not meet, not even in a mask."""
+    if maps.mask is not None:
+        return [maps.mask] * len(halves)
+    pixel = maps.pixel_size_angstrom
+    if config.independent:
+        masks = [estimate_mask(half, pixel) for half in halves]
+    else:
+        masks = [estimate_mask(np.mean(halves, axis=0), pixel)] * len(halves)
+    run.log(f"no mask given: estimated one, {float((masks[0] > 0.5).mean()):.1%} of the box")
+    if masks[0].min() < masks[0].max():
+        run.write_map("mask", "mask.mrc", masks[0], like=maps.half1)
+    return masks
+
+
+def _weight_and_limit(
+    config: CorrectConfig,
+    maps: HalfMaps,
+    given: np.ndarray | None,
+    masks: list[np.ndarray],
+    run: RunFolder,
+) -> tuple[np.ndarray, float]:
+    """Return the directional weight and the resolution limit, computing what was not given."""
+    from cryodl.core.fourier.fsc import fourier_shell_correlation, resolution_at
+
+    pixel, n = maps.pixel_size_angstrom, maps.box_size_px
+    limit = config.limit_res
+    if given is not None:
+        if limit is None and maps.half2 is not None:
+            curve = fourier_shell_correlation(
+                maps.half1.data * masks[0], maps.half2.data * masks[-1]
+            )
+            limit = resolution_at(curve, 0.143, n, pixel)
+        return given, limit or 2 * pixel
+    if maps.half2 is None:
+        run.log("one half map and no 3DFSC: all directions count as measured")
+        return np.ones((n, n, n), np.float32), limit or 2 * pixel
+    from cryodl.core.run.threads import thread_limit
+    from cryodl.methods.spisonet.fsc3d import compute_fsc3d
+
+    with thread_limit(config.ncpus) as workers:
+        result = compute_fsc3d(
+            maps.half1.data,
+            maps.half2.data,
+            np.minimum(masks[0], masks[-1]),
+            pixel,
+            limit_resolution_angstrom=limit,
+            workers=workers,
+        )
+    run.log(f"3DFSC computed: resolution {result.resolution_angstrom:.2f} A")
+    return np.clip(result.volume, 0.0, 1.0), limit or result.resolution_angstrom
+
+
+def _with_reference(
+    config: CorrectConfig,
+    halves: list[np.ndarray],
+    reference: np.ndarray,
+    weight: np.ndarray,
+    masks: list[np.ndarray],
+    maps: HalfMaps,
+) -> tuple[list[np.ndarray], np.ndarray]:
+    from cryodl.methods.spisonet.recombination import with_reference
+
+    joined = [
+        with_reference(
+            half, reference, weight, config.ref_resolution, maps.pixel_size_angstrom, mask=mask
+        )
+        for half, mask in zip(halves, masks)
+    ]
+    return [half for half, _ in joined], joined[0][1]
+
+
+def _finish(prepared: Prepared, number: int, correction: Correction, run: RunFolder) -> np.ndarray:
+    """Write a corrected half map as predicted, and with the input beyond the limit."""
+    from cryodl.methods.spisonet.recombination import join_beyond
+
+    source = prepared.maps.half1 if number == 1 else prepared.maps.half2
+    name = f"corrected_half{number}"
+    run.write_map(f"{name}_filtered", f"{name}_filtered.mrc", correction.filtered, like=source)
+    joined = join_beyond(
+        correction.filtered,
+        prepared.halves[number - 1],
+        prepared.limit_angstrom,
+        prepared.maps.pixel_size_angstrom,
+    )
+    run.write_map(name, f"{name}.mrc", joined, like=source)
+    return joined
+
+
+def description(config: CorrectConfig, prepared: Prepared) -> dict[str, Any]:
+    """Return what a model file says of itself."""
+    return {
+        "variant": config.method,
+        "width": int(config.width),
+        "norm": config.norm,
+        "pixel_size_angstrom": prepared.maps.pixel_size_angstrom,
+        "box_size_px": prepared.maps.box_size_px,
+        "limit_resolution_angstrom": prepared.limit_angstrom,
+    }
