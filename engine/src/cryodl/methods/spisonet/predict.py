@@ -22,6 +22,7 @@ _CALIBRATION_ROTATIONS = 4
 _MAX_POWER_GAIN = 4.0
 _TRUSTED = 0.2
 _MULTIPLE = 8  # the U-Net halves an edge three times
+_WHOLE_UP_TO_PX = 128  # tiles of a small box overlap so much that they cost ten times as much
 CLASSICAL = (0,)
 WITH_NETWORK = (0, 1)
 
@@ -62,7 +63,7 @@ class Corrector:
         if self._network is None:
             return volume
         device = self.problem.device
-        if self.problem.n <= self._tiling["tile_size_px"]:
+        if self.problem.n <= _WHOLE_UP_TO_PX:
             whole = predict_whole(self._network, volume, multiple=_MULTIPLE, device=device)
             return whole.to(device)
         return predict_tiled(self._network, volume, device=device, **self._tiling).to(device)
