@@ -100,6 +100,8 @@ class CryoDLProtAnisoCorrect(CryoDLProtHalfMaps):
             alpha={"label": "Alpha (equivariance)", **_PUBLISHED_ONLY},
             beta={"label": "Beta (denoising)", **_PUBLISHED_ONLY},
             rescale=_PUBLISHED_ONLY,
+            emphasis={"label": "Emphasis on missing directions"},
+            match={"label": "Match amplitudes by"},
             independent={"label": "Keep halves independent"},
         )
         group = form.addGroup("Reference")

@@ -163,7 +163,9 @@ class TestProtocolViewers(PluginTest):
         line = view.figure.axes[0].get_lines()[0]
         self.assertEqual(len(line.get_xdata()), count + 1)
         self.assertEqual(line.get_xdata()[-1], 9)
-        self.assertIn("50 %", view.figure.axes[0].get_title())
+        self.assertIn("50 %", view.figure._suptitle.get_text())
+        terms = view.figure.axes[1].get_lines()
+        self.assertEqual([line.get_label() for line in terms], ["loss_equivariance"])
 
     def testChimera(self):
         """With ChimeraX its command names the maps; without it, a message says what to do."""

@@ -38,10 +38,25 @@ def messageFigure(text):
 
 
 def drawLoss(figure, rows, progress):
-    """Draw the training curves of metric rows by epoch, and the progress; phases by line style."""
+    """Draw the loss of metric rows by epoch, and its terms beside it, for they differ in scale."""
     figure.clear()
-    axes = figure.add_subplot()
     names = _lossNames(rows)
+    places = np.atleast_1d(figure.subplots(1, 2 if names[1:] else 1))
+    _drawTerms(places[0], rows, names[:1])
+    tidy(places[0], "Training", "epoch", "loss")
+    if names[1:]:
+        _drawTerms(places[1], rows, names[1:])
+        tidy(places[1], "Terms", "epoch")
+    if not names:
+        places[0].text(0.5, 0.5, "no epoch finished yet", ha="center", color=GREY, fontsize=12)
+    done = progress.get("fraction", 0) if progress else 1
+    if done < 1:
+        figure.suptitle(f"{100 * done:.0f} % done   {progress.get('note', '')}", fontsize=11)
+    return figure
+
+
+def _drawTerms(axes, rows, names):
+    """Draw metrics by epoch; the phases of a training by line style."""
     phases = list(dict.fromkeys(row.get("phase", "") for row in rows))
     for phase, style in zip(phases, ("-", "--", ":") * len(phases)):
         own = [row for row in rows if row.get("phase", "") == phase]
@@ -50,22 +65,13 @@ def drawLoss(figure, rows, progress):
                 (row.get("epoch", i + 1), row[name]) for i, row in enumerate(own) if name in row
             ]
             if points:
-                marker = "o" if len(points) < _FEW_POINTS else None
-                width = 2 if name == names[0] else 1.2
                 label = f"{name}, {phase}" if phase else name
-                axes.plot(
-                    *zip(*points), color=color, ls=style, lw=width, marker=marker, ms=3, label=label
-                )
+                marker = "o" if len(points) < _FEW_POINTS else None
+                axes.plot(*zip(*points), color=color, ls=style, marker=marker, ms=3, label=label)
     if names:
         axes.legend(fontsize=9, frameon=False)
         axes.grid(alpha=0.25)
-    else:
-        axes.text(0.5, 0.5, "no epoch finished yet", ha="center", color=GREY, fontsize=12)
-    tidy(axes, "Training", "epoch", "loss")
-    if progress:
-        done = 100 * progress.get("fraction", 0)
-        axes.set_title(f"{done:.0f} % done  {progress.get('note', '')}", fontsize=11, color=DARK)
-    return figure
+        axes.xaxis.get_major_locator().set_params(integer=True)
 
 
 def _lossNames(rows):

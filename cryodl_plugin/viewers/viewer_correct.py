@@ -23,8 +23,8 @@ class CryoDLViewerAnisoCorrect(CryoDLViewerBase):
             (
                 "showMaps",
                 "Slices before and after",
-                "The mean of the half maps and of the corrected ones. *Power in Fourier space* "
-                "shows what was filled in by direction.",
+                "The mean of the half maps, of the corrected ones, and of these without the "
+                "input's noise beyond the limit. *Power in Fourier space* shows what was filled.",
             ),
             (
                 "showFscs",
@@ -65,7 +65,16 @@ class CryoDLViewerAnisoCorrect(CryoDLViewerBase):
         before = convert.readMap(first)
         if second:
             before = (before + convert.readMap(second)) / 2
-        return {"before": before, "after": convert.readMap(self.protocol.volume.getFileName())}
+        maps = {"before": before, "after": convert.readMap(self.protocol.volume.getFileName())}
+        filtered = self._filtered()
+        if filtered:
+            maps["after, up to the limit"] = sum(map(convert.readMap, filtered)) / len(filtered)
+        return maps
+
+    def _filtered(self):
+        result = self.protocol.readResult()
+        names = [result.get(f"corrected_half{number}_filtered") for number in (1, 2)]
+        return [name for name in names if name]
 
     def viewFscs(self):
         """Return the curves before and after."""

@@ -9,6 +9,7 @@ from cryodl_plugin.viewers import figures
 
 REFRESH_MILLISECONDS = 3000
 _BACKGROUND = "white"
+_ACROSS_X = 2  # shows z, where preferred orientation does its damage most often
 
 
 class FigureView(View):
@@ -50,7 +51,7 @@ class LossView(FigureView):
     """The training curve, drawn anew every few seconds while the window is open."""
 
     def __init__(self, protocol, parent=None):
-        super().__init__(figures.newFigure(7.5, 4.8), "Training", parent)
+        super().__init__(figures.newFigure(9.5, 4.4), "Training", parent)
         self.protocol = protocol
         self.refresh()
 
@@ -78,7 +79,7 @@ class LossView(FigureView):
 class SlicesView(FigureView):
     """Slices of maps side by side, with a slider, an axis, and their power by direction."""
 
-    def __init__(self, maps, title, parent=None, axis=0):
+    def __init__(self, maps, title, parent=None, axis=_ACROSS_X):
         self.maps = maps
         self.axis = axis
         self.position = next(iter(maps.values())).shape[0] // 2
