@@ -15,7 +15,7 @@ from cryodl.methods.spisonet import relion_correction
 from cryodl.methods.spisonet.external_reconstruct import main
 
 
-def stand_in(task, maps, weight, mask):
+def stand_in(task, maps, weight, mask, *, mean_cosine):
     kind = os.environ.get("TOY_NETWORK", "identity")
     if task.call.name.iteration < int(os.environ.get("TOY_ITERATION", "1")):
         kind = "identity"

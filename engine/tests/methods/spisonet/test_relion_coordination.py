@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -12,7 +13,7 @@ import pytest
 
 from cryodl.errors import ResourceError
 from cryodl.methods.spisonet.relion_coordination import Meeting, WorkerFailedError
-from cryodl.methods.spisonet.relion_processes import process_start
+from cryodl.methods.spisonet.relion_processes import parent_watch, process_start
 
 
 @pytest.fixture
@@ -262,3 +263,27 @@ def test_process_start():
     child = subprocess.Popen([sys.executable, "-c", "pass"])
     child.wait()
     assert process_start(child.pid) is None
+
+
+def test_call_ends_when_its_relion_is_gone(tmp_path):
+    # A shell copied under RELION's name starts the watch and is killed.
+    shell = tmp_path / "relion_refine_test"
+    shutil.copy(shutil.which("sh"), shell)
+    script = (
+        "import time\n"
+        "from cryodl.methods.spisonet.relion_processes import parent_watch\n"
+        "watch = parent_watch()\n"
+        "watch()\n"
+        "print('watching', flush=True)\n"
+        "while True:\n"
+        "    time.sleep(0.1)\n"
+        "    watch()\n"
+    )
+    (tmp_path / "child.py").write_text(script)
+    command = [str(shell), "-c", f"{sys.executable} {tmp_path}/child.py; true"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout.readline() == "watching\n"
+        parent.kill()
+        # The pipe closes when the child has ended, too.
+        assert parent.stdout.read() == ""
+    assert parent_watch() is None

@@ -157,7 +157,6 @@ def plain_map(task: HalfMapTask, own: NDArray[np.float32]) -> NDArray[np.float32
     from cryodl.methods.spisonet.recombination import combine
 
     low, limit_angstrom = kept
-    task.report.keep_lowres = True
     return combine(low, own, limit_angstrom, task.pixel_size_angstrom, mask=task.mask())
 
 

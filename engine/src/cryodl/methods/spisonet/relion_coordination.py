@@ -255,7 +255,7 @@ class Meeting:
     def _has_result(self, record: dict[str, Any]) -> bool:
         entry = record["results"][str(self.half)]
         path = self.shared.parent / entry["file"]
-        return path.is_file() and path.stat().st_size == int(entry["bytes"])
+        return bool(path.is_file() and path.stat().st_size == entry["bytes"])
 
     def _raise_failure(self, names: set[str], waited: bool) -> None:
         record = _read(self.path("failed")) if "failed" in names else None

@@ -13,6 +13,7 @@ from cryodl.core.io.mrc import write_volume
 from cryodl.errors import InputError
 from cryodl.methods.spisonet.filters import angular_whiten, fsc_weighting, whiten
 from cryodl.methods.spisonet.fsc3d import compute_fsc3d
+from cryodl.methods.spisonet.recombination import combine
 from cryodl.methods.spisonet.relion_network import run_network
 from cryodl.methods.spisonet.relion_task import HalfMapTask
 
@@ -67,10 +68,10 @@ def correct_maps(task: HalfMapTask, halves: dict[int, HalfMap]) -> dict[int, NDA
     maps = _with_low_resolution(task, maps, mask)
     weight = directional_weight(task, maps, halves, mask)
     write_volume(task.folder / "weight.mrc", weight, pixel_size_angstrom=pixel)
-    if settings.fsc_weighting:
+    if settings.fsc_weighting and settings.method == "published":
         maps = {half: fsc_weighting(volume, weight) for half, volume in maps.items()}
     _keep(task, "prepared", maps)
-    maps = run_network(task, maps, weight, mask)
+    maps = run_network(task, maps, weight, mask, mean_cosine=_is_mean_cosine(task))
     if settings.angular_whiten and limit < settings.whitening_low:
         maps = {
             half: angular_whiten(
@@ -102,17 +103,34 @@ def directional_weight(
     if source in ("fsc", "min"):
         first, second = (maps[half] for half in (1, 2))
         limit, pixel = task.limit_angstrom, task.pixel_size_angstrom
-        fsc3d = compute_fsc3d(first, second, mask, pixel, limit_resolution_angstrom=limit)
+        fsc3d = compute_fsc3d(
+            first,
+            second,
+            mask,
+            pixel,
+            limit_resolution_angstrom=limit,
+            estimator="mean-cosine" if _is_mean_cosine(task) else "fsc",
+        )
         candidates.append(np.clip(fsc3d.volume, 0.0, 1.0))
     if source in ("weight", "min"):
         candidates.append(_sampling_weight(task, halves))
-    weight = np.minimum.reduce(candidates).astype(np.float32)
+    weight: NDArray[np.float32] = np.minimum.reduce(candidates).astype(np.float32)
     if not weight.any():
         raise InputError(
             f"{task.call.star}: found a directional weight of 0 everywhere, expected signal common "
             "to the half maps; check the mask, or let the network start later"
         )
     return weight
+
+
+def _is_mean_cosine(task: HalfMapTask) -> bool:
+    """Tell in which unit the weight is: RELION's weights give correlations, not cosines.
+
+    The published loss takes any weight as it is, and was tuned with mean cosines.
+    """
+    return task.report.weight == "fsc" or (
+        task.settings.method == "published" and task.report.weight == "min"
+    )
 
 
 def _sampling_weight(task: HalfMapTask, halves: dict[int, HalfMap]) -> NDArray[np.float32]:
@@ -135,10 +153,7 @@ def _with_low_resolution(
     kept = task.low_resolution_map()
     if kept is None:
         return maps
-    from cryodl.methods.spisonet.recombination import combine
-
     low, limit = kept
-    task.report.keep_lowres = True
     pixel = task.pixel_size_angstrom
     return {half: combine(low, volume, limit, pixel, mask=mask) for half, volume in maps.items()}
 

@@ -24,6 +24,8 @@ from cryodl.methods.spisonet.relion_processes import parent_watch
 from cryodl.methods.spisonet.relion_task import HalfMapTask
 
 PARTNER_PATIENCE_SECONDS = 60.0
+# When only its weights are wanted, and its map is there: ours alone are nearly as good.
+WEIGHTS_PATIENCE_SECONDS = 5.0
 
 
 def corrected_map(task: HalfMapTask, own: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -77,6 +79,7 @@ def _as_worker(
             record["alone"] = True
             task.report.role = "alone"
         maps = correct_maps(task, halves)
+        record["weight"] = task.report.weight
         for result in maps.values():
             check_map(result, own)
         if other in maps:
@@ -121,6 +124,7 @@ def _as_waiter(
             raise WorkerFailedError(message)
         task.report.warn(message)
         return _fall_back(task, own)
+    task.report.weight = str(outcome.record.get("weight", ""))
     path = task.folder.parent / outcome.record["results"][str(task.half)]["file"]
     try:
         result = read_box(path, task.call.box_size_px)
@@ -164,12 +168,9 @@ def _half_maps(task: HalfMapTask, meeting: Meeting) -> dict[int, HalfMap]:
     at_hand = other_unfiltered.is_file() and not state.gradient_refinement
     other_call = None
     needs_arrays = needs_weight or not at_hand
+    patience = WEIGHTS_PATIENCE_SECONDS if at_hand else PARTNER_PATIENCE_SECONDS
     # They are complete only once the call for them has come.
-    if (
-        needs_arrays
-        and not state.sequential_halves
-        and meeting.partner_is_here(PARTNER_PATIENCE_SECONDS)
-    ):
+    if needs_arrays and not state.sequential_halves and meeting.partner_is_here(patience):
         other_call = read_call(f"{call.name.root(meeting.other)}{STAR_SUFFIX}")
     if at_hand:
         volume = read_box(other_unfiltered, call.box_size_px)

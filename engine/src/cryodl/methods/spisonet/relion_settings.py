@@ -46,6 +46,12 @@ class RelionSettings(BaseModel):
         "unregularised map, as the published program does.",
         group="Start",
     )
+    method: Literal["cross-direction", "published"] = parameter(
+        "cross-direction",
+        help="How the network learns: from data measured in other directions, or by the published "
+        "equivariance loss (new).",
+        group="Training",
+    )
     retrain_each_iter: bool = parameter(
         True,
         help="Train from scratch in every iteration; False goes on from the last network.",
@@ -53,11 +59,15 @@ class RelionSettings(BaseModel):
     )
     epochs: int = parameter(5, help="Passes over the subvolumes.", group="Training", ge=1)
     alpha: float = parameter(
-        1.0, help="Weight of the rotational equivariance loss.", group="Training", ge=0
+        1.0,
+        help="Weight of the rotational equivariance loss (ISONET_METHOD=published).",
+        group="Training",
+        ge=0,
     )
     beta: float = parameter(
         0.5,
-        help="Weight of the terms across half maps; larger denoises more.",
+        help="Weight of the terms across half maps; larger denoises more "
+        "(ISONET_METHOD=published).",
         group="Training",
         ge=0,
     )
@@ -100,7 +110,7 @@ class RelionSettings(BaseModel):
         "32", help="Number format of network passes (new).", group="Training"
     )
     aniso: Literal["fsc", "weight", "min"] = parameter(
-        "fsc",
+        "min",
         help="Where the directional weight comes from: fsc, the 3DFSC of the half maps; weight, "
         "the sampling in RELION's own weights; min, the smaller of the two (new).",
         group="Maps",
@@ -116,7 +126,8 @@ class RelionSettings(BaseModel):
     )
     fsc_weighting: bool = parameter(
         True,
-        help="Weight the half maps by the shell means of the 3DFSC before the network.",
+        help="Weight the half maps by the shell means of the 3DFSC before the network "
+        "(ISONET_METHOD=published; the other weighs each direction itself).",
         group="Maps",
     )
     fsc_05: bool = parameter(
@@ -191,6 +202,11 @@ class RelionSettings(BaseModel):
             raise ValueError(
                 f"ISONET_ACC_BATCHES: found {self.acc_batches}, expected a divisor of "
                 f"ISONET_BATCH_SIZE, {self.batch_size}; change one of them"
+            )
+        if self.independent and not self.retrain_each_iter:
+            raise ValueError(
+                "ISONET_RETRAIN_EACH_ITER: found False with ISONET_INDEPENDENT, expected True: "
+                "networks of one half map are not handed on; change one of them"
             )
         return self
 

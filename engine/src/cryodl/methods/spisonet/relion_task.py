@@ -21,6 +21,7 @@ from cryodl.methods.spisonet.inputs import read_mask
 from cryodl.methods.spisonet.relion_log import CallReport
 from cryodl.methods.spisonet.relion_settings import RelionSettings
 
+NETWORK_FOLDER = "network"
 MODEL_NAME = "model.safetensors"
 _MASK_EDGE_PX = 5.0
 
@@ -86,6 +87,7 @@ class HalfMapTask:
         report.resolution_0143 = resolution_at(curve, 0.143, n, pixel)
         report.resolution_05 = resolution_at(curve, 0.5, n, pixel)
         report.limit_resolution = self.limit_angstrom
+        report.keep_lowres = self.keeps_low_resolution
         order, start = self.state.healpix_order, settings.start_healpix
         opens = False
         if order is None:
@@ -159,14 +161,20 @@ class HalfMapTask:
             )
         return read_box(path, n), limit
 
-    def previous_model(self) -> Path | None:
-        """Return the network of the last iteration that has one."""
+    def previous_model(self, network: str) -> Path | None:
+        """Return the network of the last iteration that has one, or None.
+
+        Parameters
+        ----------
+        network : str
+            Its folder within that of an iteration: half maps may have one each.
+        """
         name = self.call.name
         pattern = re.compile(rf"^{re.escape(name.out)}(?:_ct\d+)?_it(\d+)_spisonet$")
         found = []
         for entry in os.scandir(name.folder):
             match = pattern.match(entry.name)
-            model = Path(entry.path) / MODEL_NAME
+            model = Path(entry.path) / network / MODEL_NAME
             if match and int(match[1]) < name.iteration and model.is_file():
                 found.append((int(match[1]), entry.name.startswith(f"{name.run}_it"), model))
         return max(found)[-1] if found else None
