@@ -77,11 +77,10 @@ class Moments:
 
     def solve(self, use: tuple[int, ...]) -> Blend:
         """Return the non-negative least-squares blend of the estimates numbered in `use`."""
-        gram, cross, count = (
+        gram, cross, power = (
             ndimage.gaussian_filter1d(values, _SHELL_SMOOTH, axis=-1, mode="nearest")
-            for values in (self._gram, self._cross, self._count)
+            for values in (self._gram, self._cross, self._power * self._count)
         )
-        power = self._power * count
         coefficients = np.zeros((ESTIMATES, self._size))
         explained = np.zeros(self._size)
         index = np.asarray(use)

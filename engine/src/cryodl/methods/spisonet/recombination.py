@@ -8,7 +8,7 @@ import numpy as np
 
 from cryodl.core.fourier.filters import apply_shell_profile, radius_of_resolution_px, sphere
 from cryodl.core.fourier.grids import shell_index
-from cryodl.core.fourier.shells import amplitude_spectrum, shell_mean
+from cryodl.core.fourier.shells import amplitude_spectrum, shell_count, shell_sum
 from cryodl.core.fourier.transform import forward_centred, inverse_centred
 from cryodl.methods.spisonet.problem import Volume
 
@@ -69,13 +69,16 @@ def match_amplitudes(
     shells = shell_index(n)
     count = int(shells.max()) + 1
     trust = np.ones((n, n, n), np.float32) if weight is None else np.clip(weight, 0.0, 1.0)
+    total = shell_sum(trust, shells, count)
     means = []
     for volume in (low, high):
         spectrum = np.abs(forward_centred(volume if mask is None else volume * mask))
-        means.append(shell_mean(spectrum, shells, count, weight=trust))
-    measured = shell_mean(trust, shells, count) > _HARDLY_MEASURED
-    ratio = means[1] / np.maximum(means[0], _SMALLEST_AMPLITUDE * np.nanmax(means[0]))
-    ratio = np.where(measured & np.isfinite(ratio), ratio, 1.0)
+        means.append(
+            shell_sum(spectrum * trust, shells, count) / np.maximum(total, _HARDLY_MEASURED)
+        )
+    measured = total > _HARDLY_MEASURED * shell_count(shells, count)
+    smallest = _SMALLEST_AMPLITUDE * max(float(means[0].max()), np.finfo(np.float32).tiny)
+    ratio = np.where(measured, means[1] / np.maximum(means[0], smallest), 1.0)
     return inverse_centred(forward_centred(low) * ratio[shells].astype(np.float32))
 
 
