@@ -135,7 +135,8 @@ def directionsOf(volume, samplingRate, threshold):
     curves = dict(zip(_AXES, chosen))
     around = convert.directionalCurves(volume, convert.hemisphere(NUMBER_OF_DIRECTIONS))
     reached = convert.directionalResolutions(around, box, samplingRate, threshold)
-    curves["best direction"] = around[np.argmin(reached)]
-    curves["worst direction"] = around[np.argmax(reached)]
+    # Many directions may reach the limit of the 3DFSC: the higher curve is then the better one.
+    order = np.lexsort((-around.sum(axis=1), reached))
+    curves["best direction"], curves["worst direction"] = around[order[0]], around[order[-1]]
     frequency = convert.frequencies(around.shape[1], box, samplingRate)
     return {label: (frequency, curve) for label, curve in curves.items()}

@@ -83,18 +83,19 @@ def _isLoss(name, value):
     return isinstance(value, (int, float)) and name not in _NO_LOSS
 
 
-def fscFigure(curves, title):
+def fscFigure(curves, title, thresholds=None):
     """Return a figure of FSC curves: label -> (frequency in 1/Å, values)."""
     figure = newFigure(7, 4.6)
-    drawFsc(figure.add_subplot(), curves, title)
+    drawFsc(figure.add_subplot(), curves, title, thresholds)
     return figure
 
 
-def drawFsc(axes, curves, title):
-    """Draw FSC curves with the resolution at 0.143 in their labels."""
+def drawFsc(axes, curves, title, thresholds=None):
+    """Draw FSC curves with the resolution in their labels: at 0.143, or at a curve's threshold."""
+    thresholds = thresholds or {}
     for (label, (frequency, values)), color in zip(curves.items(), _CYCLE * 5):
         x, y = np.asarray(frequency, float), np.asarray(values, float)
-        resolution = convert.resolutionAt(x, y)
+        resolution = convert.resolutionAt(x, y, thresholds.get(label, FSC_THRESHOLD))
         axes.plot(x, y, color=color, lw=1.8, label=f"{label}: {resolution:.2f} Å")
     axes.axhline(FSC_THRESHOLD, color=GREY, lw=1, ls="--")
     axes.axhline(0, color=GREY, lw=0.6)
@@ -232,6 +233,6 @@ def _section(data, axis):
 
 def slicesFigure(maps, axis=0, position=None, power=False):
     """Return a figure of slices, see `drawSlices`; the middle one by default."""
-    figure = newFigure(4.3 * len(maps), 4.6)
+    figure = newFigure(max(7.2, 3.8 * len(maps)), 4.3)
     middle = next(iter(maps.values())).shape[axis] // 2
     return drawSlices(figure, maps, axis, middle if position is None else position, power)

@@ -43,7 +43,10 @@ class CryoDLViewerFsc3D(CryoDLViewerBase):
     def viewFscs(self):
         """Return the curves."""
         curves = convert.readFscs(self.protocol.fscs)
-        return self.showFigure(figures.fscFigure(curves, "FSC of the half maps"), "FSC")
+        # A 3DFSC of mean cosines is lower than an FSC: its curves have a threshold of their own.
+        thresholds = {label: self.protocol.threshold() for label in list(curves)[1:]}
+        figure = figures.fscFigure(curves, "FSC of the half maps", thresholds)
+        return self.showFigure(figure, "FSC")
 
     def viewDirections(self):
         """Return the histogram and the map of directions."""
