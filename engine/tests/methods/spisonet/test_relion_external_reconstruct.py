@@ -316,3 +316,30 @@ def test_command_says_what_is_wrong(enter, capsys, monkeypatch):
     assert main([]) == 2 and main(["--help"]) == 0
     assert main(["missing.star"]) == 2
     assert "spIsoNet: ERROR: missing.star: could not be read" in capsys.readouterr().err
+
+
+def test_filters_before_and_after_the_network(both, network):
+    seen = network()
+    plain = {**OPEN, **RAW}
+    assert run_both(plain) == {}
+    raw, raw_result = seen["maps"][1], mrcfile.read(RESULT)
+    np.testing.assert_array_equal(raw, raw_result)
+    filters = {
+        "WHITENING": {"ISONET_WHITENING": "yes", "ISONET_WHITENING_LOW": "65"},
+        "FSC_WEIGHTING": {"ISONET_FSC_WEIGHTING": "yes", "ISONET_METHOD": "published"},
+        "LOWPASS": {"ISONET_LOWPASS": "yes"},
+        "ANGULAR": {"ISONET_ANGULAR_WHITEN": "yes", "ISONET_WHITENING_LOW": "65"},
+    }
+    for name, settings in filters.items():
+        seen.clear()
+        assert run_both({**plain, **settings}) == {}, rows()[-1]["message"]
+        before = name in ("WHITENING", "FSC_WEIGHTING")
+        assert np.array_equal(seen["maps"][1], raw) != before
+        assert not np.array_equal(mrcfile.read(RESULT), raw_result)
+
+
+def test_all_maps_on_the_way_are_kept_if_wanted(both, network):
+    network()
+    assert run_both({**OPEN, **RAW, "ISONET_KEEP_FILES": "1"}) == {}
+    kept = {p.name for p in (JOB / "run_it002_spisonet").iterdir()}
+    assert {f"{stage}_half{half}.mrc" for stage in ("input", "prepared") for half in (1, 2)} < kept
