@@ -25,6 +25,7 @@ DAMAGES: dict[str, list[str]] = {
     "cone 30 z": ["--mode", "cone", "--cone-angle", "30", "--attenuation", "0"],
     "preferred z": ["--mode", "preferred", "--cone-angle", "30"],
 }
+SNR = "5"
 FIGURES = ("fsc_inside_low", "fsc_inside_high", "power_inside_low", "power_inside_high")
 OUTSIDE = ("fsc_outside_low", "fsc_outside_high")
 
@@ -36,7 +37,7 @@ def run_case(
     halves, corrected = folder / "half_maps", folder / "corrected"
     run_command(
         [
-            *["simulate", "half-maps", "--structure", structure, *damage],
+            *["simulate", "half-maps", "--structure", structure, "--snr", SNR, *damage],
             *["--seed", str(seed), "--output", str(halves), "--resume"],
         ]
     )
@@ -58,13 +59,14 @@ def main() -> int:
     """Run all cases and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one structure, one seed")
+    parser.add_argument("--structures", nargs="+", default=list(STRUCTURES))
     parser.add_argument("--output", type=Path, help="keep the runs here (resumes what is there)")
     parser.add_argument("extra", nargs="*", help="further options of spisonet correct, after --")
     options = parser.parse_args()
     root = options.output or Path(tempfile.mkdtemp(prefix="cryodl_bench_"))
-    structures, seeds = (STRUCTURES[:1], (0,)) if options.quick else (STRUCTURES, (0, 1, 2))
+    seeds = (0,) if options.quick else (0, 1, 2)
     rows = []
-    for structure in structures:
+    for structure in options.structures[: 1 if options.quick else None]:
         for name, damage in DAMAGES.items():
             started = time.monotonic()
             runs = [

@@ -10,6 +10,7 @@ import numpy as np
 from cryodl.core.io.mrc import Volume
 from cryodl.core.volumes.masks import estimate_mask
 from cryodl.methods.spisonet import correct_report
+from cryodl.methods.spisonet.contrast import contrast_sign, contrast_signs
 from cryodl.methods.spisonet.inputs import (
     HalfMaps,
     check_resolution,
@@ -21,6 +22,10 @@ from cryodl.methods.spisonet.inputs import (
 if TYPE_CHECKING:
     from cryodl.core.run.folder import RunFolder
     from cryodl.methods.spisonet.config import CorrectConfig
+    from cryodl.methods.spisonet.fsc3d import Fsc3D
+
+_BETTER_DIRECTIONS = 0.8  # quantile over the directions of a shell
+_LEAST_WEIGHT = 0.143
 
 
 @dataclass(frozen=True)
@@ -145,10 +150,11 @@ def _masks(
     if maps.mask is not None:
         return [maps.mask] * len(halves)
     pixel = maps.pixel_size_angstrom
+    signs = contrast_signs(halves, [None] * len(halves), independent=config.independent)
     if config.independent:
-        masks = [estimate_mask(half, pixel) for half in halves]
+        masks = [estimate_mask(half * sign, pixel) for half, sign in zip(halves, signs)]
     else:
-        masks = [estimate_mask(np.mean(halves, axis=0), pixel)] * len(halves)
+        masks = [estimate_mask(np.mean(halves, axis=0) * signs[0], pixel)] * len(halves)
     run.log(f"no mask given: estimated one, {float((masks[0] > 0.5).mean()):.1%} of the box")
     if masks[0].min() < masks[0].max():
         run.write_map("mask", "mask.mrc", masks[0], like=maps.half1)
@@ -168,7 +174,9 @@ def _weight_and_limit(
     pixel, n = maps.pixel_size_angstrom, maps.box_size_px
     limit = config.limit_res
     if given is not None:
-        if limit is None and maps.half2 is not None:
+        if limit is None and config.independent:
+            limit = _limit_of_weight(given, pixel)  # the FSC would tell one half of the other
+        elif limit is None and maps.half2 is not None:
             curve = fourier_shell_correlation(
                 maps.half1.data * masks[0], maps.half2.data * masks[-1]
             )
@@ -177,20 +185,32 @@ def _weight_and_limit(
     if maps.half2 is None:
         run.log("one half map and no 3DFSC: all directions count as measured")
         return np.ones((n, n, n), np.float32), limit or 2 * pixel
+    result = _own_fsc3d(config, maps, np.minimum(masks[0], masks[-1]), limit or 2 * pixel)
+    run.log(
+        f"3DFSC computed: resolution {result.resolution_angstrom:.2f} A, "
+        f"{result.best_resolution_angstrom:.2f} A in the best directions"
+    )
+    # What the best directions hold is what the others lack.
+    return np.clip(result.volume, 0.0, 1.0), limit or result.best_resolution_angstrom
+
+
+def _own_fsc3d(
+    config: CorrectConfig, maps: HalfMaps, mask: np.ndarray | None, limit_angstrom: float
+) -> Fsc3D:
     from cryodl.core.run.threads import thread_limit
     from cryodl.methods.spisonet.fsc3d import compute_fsc3d
 
+    if maps.half2 is None:
+        raise ValueError("a 3DFSC needs two half maps")
     with thread_limit(config.ncpus) as workers:
-        result = compute_fsc3d(
+        return compute_fsc3d(
             maps.half1.data,
             maps.half2.data,
-            np.minimum(masks[0], masks[-1]),
-            pixel,
-            limit_resolution_angstrom=limit,
+            mask,
+            maps.pixel_size_angstrom,
+            limit_resolution_angstrom=limit_angstrom,
             workers=workers,
         )
-    run.log(f"3DFSC computed: resolution {result.resolution_angstrom:.2f} A")
-    return np.clip(result.volume, 0.0, 1.0), limit or result.resolution_angstrom
 
 
 def _with_reference(
@@ -203,11 +223,12 @@ def _with_reference(
 ) -> tuple[list[np.ndarray], np.ndarray]:
     from cryodl.methods.spisonet.recombination import with_reference
 
+    pixel, resolution = maps.pixel_size_angstrom, config.ref_resolution
+    signs = contrast_signs(halves, masks, independent=config.independent)
+    bright = reference * np.float32(contrast_sign(reference))
     joined = [
-        with_reference(
-            half, reference, weight, config.ref_resolution, maps.pixel_size_angstrom, mask=mask
-        )
-        for half, mask in zip(halves, masks)
+        with_reference(half, bright * np.float32(sign), weight, resolution, pixel, mask=mask)
+        for half, mask, sign in zip(halves, masks, signs)
     ]
     return [half for half, _ in joined], joined[0][1]
 

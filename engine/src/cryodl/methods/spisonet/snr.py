@@ -8,6 +8,7 @@ sampling of Fourier space by single-particle views changes slowly along a ray th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,9 @@ _LOG_WIDTH = 0.35
 _RAY_SAMPLES = 9
 _RAY_START = 2.0
 _RAY_FULL = 6.0
+_POWER_SMOOTH = 1.5
+_LEAST_POWER = 0.1
+_LEAST_TRUST = 1e-6
 
 
 @dataclass(frozen=True)
@@ -97,8 +101,47 @@ def _ray_average(
     return np.clip(num / den, 0.0, 1.3)
 
 
+def measured_share(
+    halves: Sequence[NDArray[np.floating]], fsc3d: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Find directions that hold next to nothing, whatever their correlation says.
+
+    A mask lets well measured directions leak into empty ones, which then correlate between the
+    half maps. The power of the unmasked maps gives them away: a reconstruction that weighs down
+    what was badly sampled leaves less than a tenth of the power of the shell there.
+
+    Parameters
+    ----------
+    halves : sequence of np.ndarray
+        (n, n, n) each, unmasked.
+    fsc3d : np.ndarray
+        (n, n, n), centred: tells which directions of a shell to compare with.
+
+    Returns
+    -------
+    np.ndarray
+        (n, n, n), centred, in [0, 1]: 1 where there is power as elsewhere, falling to 0.
+    """
+    n = halves[0].shape[0]
+    power = np.zeros((n, n, n))
+    for half in halves:
+        power += np.abs(np.fft.fftshift(np.fft.fftn(half))) ** 2
+    shell = np.minimum(np.rint(centred_radius(n)).astype(np.int64), n // 2)
+    trust = (np.clip(fsc3d, 0.0, 1.0).astype(np.float64) ** 2 + _LEAST_TRUST).ravel()
+    mean = np.bincount(shell.ravel(), trust * power.ravel()) / np.bincount(shell.ravel(), trust)
+    relative = power / np.maximum(mean[shell], 1e-30)
+    # Near zero frequency neighbouring voxels are neighbouring resolutions: nothing to average.
+    near = shell < _RAY_FULL
+    relative = np.where(near, relative, ndimage.gaussian_filter(relative, _POWER_SMOOTH))
+    return friedel_average(np.clip(relative / _LEAST_POWER, 0.0, 1.0))
+
+
 def snr_model(
-    fsc3d: NDArray[np.floating], *, threshold: float = 0.03, mean_cosine: bool = True
+    fsc3d: NDArray[np.floating],
+    *,
+    share: NDArray[np.floating] | None = None,
+    threshold: float = 0.03,
+    mean_cosine: bool = True,
 ) -> SnrModel:
     """Regularise a 3DFSC volume.
 
@@ -106,6 +149,8 @@ def snr_model(
     ----------
     fsc3d : array, shape (N, N, N), centred
         Output of ``cryodl spisonet fsc3d``; values in [-1, 1].
+    share : np.ndarray, optional
+        (n, n, n), centred, of `measured_share`: lowers what only a mask made correlate.
     threshold : float
         Values below are taken as noise: ``W <- (W - threshold) / (1 - threshold)``, clipped.
     mean_cosine : bool
@@ -117,7 +162,8 @@ def snr_model(
     """
     n = fsc3d.shape[0]
     top = n // 2
-    w = friedel_average(np.clip(fsc3d, -1.0, 1.0))
+    held = 1.0 if share is None else share
+    w = friedel_average(np.clip(fsc3d, -1.0, 1.0)) * held
     radius = centred_radius(n)
     shell = np.rint(radius).astype(np.int64)
     inside = radius < top
@@ -136,6 +182,8 @@ def snr_model(
     ray = d * profile[np.minimum(shell, top)]
     model = np.clip((1 - blend) * smooth + blend * ray, 0.0, 1.0)
     model = np.clip((model - threshold) / (1 - threshold), 0.0, 1.0)
+    model = friedel_average(model)  # smoothing an even box is not quite symmetric
+    model *= held  # once more: the smoothing carried some in from the neighbours
     model[~inside] = 0.0
     model[top, top, top] = 1.0
     rho = correlation_from_cosine(model) if mean_cosine else model
