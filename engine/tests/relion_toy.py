@@ -122,7 +122,7 @@ def refine(
     root: str = "run",
     extra: str = "",
     environment: dict[str, str] | None = None,
-    timeout_seconds: float = 60.0,
+    timeout_seconds: float = 200.0,
 ) -> Refinement:
     """Run relion_refine_mpi in the toy's folder, with output ``job/root``.
 

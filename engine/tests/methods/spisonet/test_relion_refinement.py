@@ -92,7 +92,7 @@ def test_before_the_start_the_maps_are_relions_own(toy, plain, options, request)
     "options, roles",
     [
         ({}, {"worker for both halves", "waiter"}),
-        ({"pad": 2, "extra": "--sequential_halves_recons"}, {"worker for both halves", "waiter"}),
+        ({"extra": "--sequential_halves_recons"}, {"worker for both halves", "waiter"}),
         ({"solvent_fsc": False}, {"worker for both halves", "waiter"}),
         ({"solvent_fsc": False, "extra": "--sequential_halves_recons"}, {"alone"}),
     ],
