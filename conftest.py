@@ -9,11 +9,17 @@
 from __future__ import annotations
 
 import os
+import runpy
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+# By path, not by import: Scipion reads these variables as soon as anything of the plugin is loaded.
+_SURROUNDINGS = Path(__file__).parent / "cryodl_plugin" / "tests" / "surroundings.py"
+runpy.run_path(str(_SURROUNDINGS), run_name="__main__")
 
 NEEDED_PROGRAMS = {
     "relion": ("relion_refine", "relion_image_handler", "relion_reconstruct"),

@@ -51,9 +51,16 @@ class PluginTest(BaseTest):
     @classmethod
     def setUpClass(cls):
         """Make the project; it becomes the working directory."""
+        cls.startedIn = os.getcwd()
         setupTestProject(cls)
         interpreter.forget()
         cls.source = cls.makeSource()
+
+    @classmethod
+    def tearDownClass(cls):
+        """Leave the project's folder, for the tests of others."""
+        os.chdir(cls.startedIn)
+        super().tearDownClass()
 
     @classmethod
     def makeSource(cls, box=BOX, sampling=SAMPLING):

@@ -59,7 +59,8 @@ def probeWizard(master, prot, name):
 
     def select():
         windows = [w for w in allChildren(form.root) if isinstance(w, dialog.Dialog)]
-        if windows:
+        # A dialog grabs the input once it is complete; pressed before, it breaks.
+        if windows and windows[-1].grab_status():
             windows[-1].update()
             if hasattr(windows[-1], "tree"):
                 windows[-1].tree.selectChildByIndex(0)

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+import unittest
 
 from pwem.objects import VolumeMask
 
@@ -35,7 +36,7 @@ class TestWindows(PluginTest):
     def setUpClass(cls):
         """Make finished runs, and a virtual screen."""
         if shutil.which("Xvfb") is None:
-            raise cls.skipTest(cls, "Xvfb is not installed")
+            raise unittest.SkipTest("Xvfb is not installed")
         super().setUpClass()
         reader, writer = os.pipe()
         cls.screen = subprocess.Popen(
@@ -68,6 +69,7 @@ class TestWindows(PluginTest):
         """Stop the virtual screen."""
         cls.screen.terminate()
         cls.screen.wait()
+        super().tearDownClass()
 
     def open(self, windows):
         """Open windows in another process; return its answers."""
