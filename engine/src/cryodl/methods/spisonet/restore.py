@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from cryodl.core.training.devices import limit_threads
 from cryodl.core.training.launch import local_devices, process_rank
 from cryodl.core.volumes.normalize import standardise
 from cryodl.core.volumes.tiles import predict_tiled
+from cryodl.methods.spisonet.contrast import contrast_signs
 from cryodl.methods.spisonet.correct import Correction, Prepared, description
 from cryodl.methods.spisonet.data import CrossDirectionData, DataSettings, fitting_cube_size
 from cryodl.methods.spisonet.losses import CrossDirectionLoss, PublishedLoss
@@ -39,12 +41,18 @@ def restore_halves(
     """Return the corrected half maps and the history of the last training.
 
     Together, the half maps teach one network, noise against noise. Independent, each has a
-    network of its own that has seen nothing of the other.
+    network of its own that has seen nothing of the other. Maps whose matter is dark are turned to
+    bright ones, for density is taken to be positive, and back at the end.
     """
     if config.ncpus:
         torch.set_num_threads(config.ncpus)
     else:
         limit_threads()
+    signs = contrast_signs(prepared.halves, prepared.masks, independent=config.independent)
+    if -1 in signs:
+        run.log("matter is dark in these maps: corrected with inverted contrast, and turned back")
+        bright = [half * np.float32(sign) for half, sign in zip(prepared.halves, signs)]
+        prepared = replace(prepared, halves=bright)
     halves = range(len(prepared.halves))
     groups = [[half] for half in halves] if config.independent else [list(halves)]
     corrections: list[Correction] = []
@@ -53,7 +61,11 @@ def restore_halves(
         part = Part(prepared, config, run, group, number, len(groups))
         restored, history = part.restore()
         corrections += restored
-    return corrections, history
+    turned = [
+        replace(correction, filtered=correction.filtered * np.float32(sign))
+        for correction, sign in zip(corrections, signs)
+    ]
+    return turned, history
 
 
 class Part:
