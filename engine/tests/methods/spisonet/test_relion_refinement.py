@@ -230,11 +230,24 @@ def test_classification_gets_relions_own_maps(toy):
         assert difference(ours, theirs) < 1e-4
 
 
-def test_whole_refinement_from_start_to_the_joined_map(tmp_path):
-    # So few particles that it converges after a few iterations.
-    few = make_toy(tmp_path / "project", number=40, preferred=0.5)
-    environment = {**OPEN, **RAW}
-    run = refine(few, "whole", iterations=0, external=WITH_STAND_IN, environment=environment)
+@pytest.mark.parametrize(
+    "start",
+    [1, pytest.param(0, marks=pytest.mark.slow)],
+    ids=["converged-by-force", "whole-refinement"],
+)
+def test_last_map_of_all_particles_is_relions_own(toy, start):
+    environment, job = {**OPEN, **RAW}, f"last_{start}"
+    run = refine(toy, job, iterations=start, external=WITH_STAND_IN, environment=environment)
+    if start:
+        run = refine(
+            toy,
+            job,
+            iterations=0,
+            continued=f"run_it{start:03d}_optimiser.star",
+            external=WITH_STAND_IN,
+            environment=environment,
+            extra="--force_converge",
+        )
     assert run.status == 0, run.said
     last = rows(run)[-1]
     assert (last["half"], last["action"], last["reason"]) == ("", "relion", "all particles")
