@@ -81,7 +81,7 @@ def main() -> int:
             ]
             seconds = (time.monotonic() - started) / len(seeds)
             rows.append(row(f"{structure}, {name}", runs, seconds))
-    sys.stdout.write("\n".join([*header(), *rows]) + "\n")
+            sys.stdout.write("\n".join([*header(), *rows]) + "\n")
     return 0
 
 

@@ -11,6 +11,7 @@ from cryodl.core.io.mrc import Volume
 from cryodl.core.volumes.masks import estimate_mask
 from cryodl.methods.spisonet import correct_report
 from cryodl.methods.spisonet.contrast import contrast_sign, contrast_signs
+from cryodl.methods.spisonet.directional_weight import directional_weight
 from cryodl.methods.spisonet.inputs import (
     HalfMaps,
     check_resolution,
@@ -22,7 +23,6 @@ from cryodl.methods.spisonet.inputs import (
 if TYPE_CHECKING:
     from cryodl.core.run.folder import RunFolder
     from cryodl.methods.spisonet.config import CorrectConfig
-    from cryodl.methods.spisonet.fsc3d import Fsc3D
 
 _BETTER_DIRECTIONS = 0.8  # quantile over the directions of a shell
 _LEAST_WEIGHT = 0.143
@@ -109,7 +109,7 @@ def prepare(config: CorrectConfig, run: RunFolder) -> Prepared:
     run.log(f"half maps of {maps.box_size_px} voxels, {maps.pixel_size_angstrom:.4g} A a voxel")
     halves = [maps.half1.data] + ([] if maps.half2 is None else [maps.half2.data])
     masks = _masks(halves, maps, config, run)
-    weight, limit = _weight_and_limit(config, maps, given, masks, run)
+    weight, limit = directional_weight(config, maps, given, masks, run)
     if reference is not None:
         halves, weight = _with_reference(config, halves, reference, weight, masks, maps)
     if config.aniso_file is None and weight.min() < weight.max():
@@ -159,58 +159,6 @@ def _masks(
     if masks[0].min() < masks[0].max():
         run.write_map("mask", "mask.mrc", masks[0], like=maps.half1)
     return masks
-
-
-def _weight_and_limit(
-    config: CorrectConfig,
-    maps: HalfMaps,
-    given: np.ndarray | None,
-    masks: list[np.ndarray],
-    run: RunFolder,
-) -> tuple[np.ndarray, float]:
-    """Return the directional weight and the resolution limit, computing what was not given."""
-    from cryodl.core.fourier.fsc import fourier_shell_correlation, resolution_at
-
-    pixel, n = maps.pixel_size_angstrom, maps.box_size_px
-    limit = config.limit_res
-    if given is not None:
-        if limit is None and config.independent:
-            limit = _limit_of_weight(given, pixel)  # the FSC would tell one half of the other
-        elif limit is None and maps.half2 is not None:
-            curve = fourier_shell_correlation(
-                maps.half1.data * masks[0], maps.half2.data * masks[-1]
-            )
-            limit = resolution_at(curve, 0.143, n, pixel)
-        return given, limit or 2 * pixel
-    if maps.half2 is None:
-        run.log("one half map and no 3DFSC: all directions count as measured")
-        return np.ones((n, n, n), np.float32), limit or 2 * pixel
-    result = _own_fsc3d(config, maps, np.minimum(masks[0], masks[-1]), limit or 2 * pixel)
-    run.log(
-        f"3DFSC computed: resolution {result.resolution_angstrom:.2f} A, "
-        f"{result.best_resolution_angstrom:.2f} A in the best directions"
-    )
-    # What the best directions hold is what the others lack.
-    return np.clip(result.volume, 0.0, 1.0), limit or result.best_resolution_angstrom
-
-
-def _own_fsc3d(
-    config: CorrectConfig, maps: HalfMaps, mask: np.ndarray | None, limit_angstrom: float
-) -> Fsc3D:
-    from cryodl.core.run.threads import thread_limit
-    from cryodl.methods.spisonet.fsc3d import compute_fsc3d
-
-    if maps.half2 is None:
-        raise ValueError("a 3DFSC needs two half maps")
-    with thread_limit(config.ncpus) as workers:
-        return compute_fsc3d(
-            maps.half1.data,
-            maps.half2.data,
-            mask,
-            maps.pixel_size_angstrom,
-            limit_resolution_angstrom=limit_angstrom,
-            workers=workers,
-        )
 
 
 def _with_reference(

@@ -26,7 +26,8 @@ from cryodl.core.geometry.resample import (
 from cryodl.core.geometry.rotations import random_rotations
 from cryodl.errors import InputError
 from cryodl.methods.spisonet.constraints import fill_missing
-from cryodl.methods.spisonet.snr import SnrModel, measured_share, snr_model
+from cryodl.methods.spisonet.equalise import apply_gain, directional_gain
+from cryodl.methods.spisonet.snr import SnrModel, snr_model
 
 Volume = NDArray[np.float32]
 
@@ -99,13 +100,13 @@ class Problem:
         self.n = n = int(halves[0].shape[0])
         self.device = torch.device(device)
         self.fill_iterations = fill_iterations
-        self.snr: SnrModel = snr_model(
-            fsc3d, share=measured_share(halves, fsc3d), mean_cosine=mean_cosine
-        )
+        self.snr: SnrModel = snr_model(fsc3d, mean_cosine=mean_cosine)
         normalised = [normalise(half, mask) for half in halves]
         self.scales: list[Scale] = [scale for _, scale in normalised]
-        self.power = signal_power([values for values, _ in normalised], self.snr)
-        self.halves = [self.tensor(values) for values, _ in normalised]
+        maps = [values for values, _ in normalised]
+        self.power = signal_power(maps, self.snr)
+        gain = directional_gain(maps, self.snr, self.power)
+        self.halves = [self.tensor(apply_gain(values, gain)) for values in maps]
         self.mask = self.tensor(np.asarray(mask, dtype=np.float32))
         self.rho = self.tensor(self.snr.rho)
         self.weight = centred_to_rfft(self.rho)

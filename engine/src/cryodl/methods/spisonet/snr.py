@@ -24,7 +24,9 @@ _RAY_START = 2.0
 _RAY_FULL = 6.0
 _POWER_SMOOTH = 1.5
 _LEAST_POWER = 0.1
+EMPTY_POWER = 1e-3
 _LEAST_TRUST = 1e-6
+_LEAST_CORRELATION = 0.1
 
 
 @dataclass(frozen=True)
@@ -102,13 +104,16 @@ def _ray_average(
 
 
 def measured_share(
-    halves: Sequence[NDArray[np.floating]], fsc3d: NDArray[np.floating]
+    halves: Sequence[NDArray[np.floating]],
+    fsc3d: NDArray[np.floating],
+    unmasked: NDArray[np.floating],
 ) -> NDArray[np.float64]:
     """Find directions that hold next to nothing, whatever their correlation says.
 
     A mask lets well measured directions leak into empty ones, which then correlate between the
-    half maps. The power of the unmasked maps gives them away: a reconstruction that weighs down
-    what was badly sampled leaves less than a tenth of the power of the shell there.
+    half maps. Two things give them away: less than a tenth of the power of the shell, and no
+    correlation without the mask. Weak directions that do correlate are kept: they are attenuated,
+    not empty.
 
     Parameters
     ----------
@@ -116,6 +121,8 @@ def measured_share(
         (n, n, n) each, unmasked.
     fsc3d : np.ndarray
         (n, n, n), centred: tells which directions of a shell to compare with.
+    unmasked : np.ndarray
+        (n, n, n), centred: 3DFSC of the half maps without a mask.
 
     Returns
     -------
@@ -133,13 +140,15 @@ def measured_share(
     # Near zero frequency neighbouring voxels are neighbouring resolutions: nothing to average.
     near = shell < _RAY_FULL
     relative = np.where(near, relative, ndimage.gaussian_filter(relative, _POWER_SMOOTH))
-    return friedel_average(np.clip(relative / _LEAST_POWER, 0.0, 1.0))
+    powerful = np.clip(relative / _LEAST_POWER, 0.0, 1.0)
+    coherent = np.clip(unmasked, 0.0, 1.0) / np.maximum(fsc3d, _LEAST_CORRELATION)
+    coherent[relative < EMPTY_POWER] = 0.0
+    return friedel_average(np.clip(np.maximum(powerful, coherent), 0.0, 1.0))
 
 
 def snr_model(
     fsc3d: NDArray[np.floating],
     *,
-    share: NDArray[np.floating] | None = None,
     threshold: float = 0.03,
     mean_cosine: bool = True,
 ) -> SnrModel:
@@ -149,8 +158,6 @@ def snr_model(
     ----------
     fsc3d : array, shape (N, N, N), centred
         Output of ``cryodl spisonet fsc3d``; values in [-1, 1].
-    share : np.ndarray, optional
-        (n, n, n), centred, of `measured_share`: lowers what only a mask made correlate.
     threshold : float
         Values below are taken as noise: ``W <- (W - threshold) / (1 - threshold)``, clipped.
     mean_cosine : bool
@@ -162,8 +169,7 @@ def snr_model(
     """
     n = fsc3d.shape[0]
     top = n // 2
-    held = 1.0 if share is None else share
-    w = friedel_average(np.clip(fsc3d, -1.0, 1.0)) * held
+    w = friedel_average(np.clip(fsc3d, -1.0, 1.0))
     radius = centred_radius(n)
     shell = np.rint(radius).astype(np.int64)
     inside = radius < top
@@ -180,10 +186,9 @@ def snr_model(
     # Rays are too short near DC: use the volume itself there.
     blend = np.clip((radius - _RAY_START) / (_RAY_FULL - _RAY_START), 0.0, 1.0)
     ray = d * profile[np.minimum(shell, top)]
-    model = np.clip((1 - blend) * smooth + blend * ray, 0.0, 1.0)
+    model = np.clip((1 - blend) * w + blend * ray, 0.0, 1.0)
     model = np.clip((model - threshold) / (1 - threshold), 0.0, 1.0)
     model = friedel_average(model)  # smoothing an even box is not quite symmetric
-    model *= held  # once more: the smoothing carried some in from the neighbours
     model[~inside] = 0.0
     model[top, top, top] = 1.0
     rho = correlation_from_cosine(model) if mean_cosine else model

@@ -1,0 +1,97 @@
+"""Undo strong attenuation of directions that were measured nevertheless.
+
+A Wiener-like reconstruction, or a regularised one, leaves poorly sampled directions with less
+amplitude than the molecule has.  The 3DFSC does not show it (phases are untouched), and data that
+are consistent but far too weak would hold the filling near zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from cryodl.methods.spisonet.snr import EMPTY_POWER, SnrModel
+
+_FULL = 0.1
+_NONE = 0.3
+_LOWEST = 1e-4
+_COVERED = (0.15, 0.3)
+_USABLE = 0.05
+_LATERAL = 0.7
+
+
+def _along_rays(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sum a centred volume along a piece of each ray, from 0.6 to 1.65 times the radius."""
+    n = values.shape[0]
+    out = np.zeros_like(values)
+    for log in np.linspace(-0.5, 0.5, 9):
+        scale = float(np.exp(log))
+        moved = ndimage.affine_transform(
+            values,
+            np.diag(np.full(3, scale)),
+            offset=(1 - scale) * (n // 2),
+            order=1,
+            mode="constant",
+        )
+        out += np.exp(-0.5 * (log / 0.35) ** 2) * moved
+    return out
+
+
+def directional_gain(
+    halves: Sequence[NDArray[np.float32]], snr: SnrModel, power: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Estimate the amplitude of each direction relative to the well-measured ones.
+
+    The logarithm of the signal power is averaged along rays and compared with its shell's
+    mean over covered directions.  Molecules differ by direction too, so nothing is changed above
+    0.3 of the shell's power, everything below 0.1; and nothing where coverage is below 0.15,
+    where there is only noise to amplify.
+
+    Parameters
+    ----------
+    halves : sequence of np.ndarray
+        (n, n, n), normalised.
+    snr : SnrModel
+        Of the half maps.
+    power : np.ndarray
+        (n//2 + 1,), signal power per shell.
+
+    Returns
+    -------
+    np.ndarray
+        (n, n, n) float32 in [0.01, 1], centred: divide the transform by it.
+    """
+    n = snr.rho.shape[0]
+    top = n // 2
+    shell = np.minimum(snr.shell, top)
+    spectrum = np.zeros((n, n, n))
+    for half in halves:
+        spectrum += np.fft.fftshift(np.abs(np.fft.fftn(half)) ** 2) / len(halves)
+    relative = np.log(np.maximum(spectrum * snr.rho / power[shell], 1e-6))
+    usable = (snr.rho > _USABLE) & (shell > 0) & (shell < top)
+    usable &= spectrum > EMPTY_POWER * power[shell]  # nothing there, not something weak
+    weight = np.where(usable, snr.rho, 0.0).astype(np.float64)
+    den = _along_rays(ndimage.gaussian_filter(weight, _LATERAL))
+    num = _along_rays(ndimage.gaussian_filter(weight * relative, _LATERAL))
+    log_gain = num / np.maximum(den, 1e-6)
+    covered = (weight * snr.coverage**2).ravel()
+    total = np.bincount(shell.ravel(), covered * log_gain.ravel(), top + 1)
+    mean = total / np.maximum(np.bincount(shell.ravel(), covered, top + 1), 1e-9)
+    log_gain = np.where(den > 1e-3, log_gain - mean[shell], 0.0)
+    low, high = np.log(_FULL), np.log(_NONE)
+    share = np.clip((high - log_gain) / (high - low), 0.0, 1.0)
+    share = share * np.clip((snr.coverage - _COVERED[0]) / (_COVERED[1] - _COVERED[0]), 0.0, 1.0)
+    gain2 = np.exp(np.clip(share * log_gain, np.log(_LOWEST), 0.0))
+    result: NDArray[np.float32] = np.sqrt(gain2).astype(np.float32)
+    return result
+
+
+def apply_gain(half: NDArray[np.float32], gain: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Divide the transform of a map by a centred gain; (n, n, n)."""
+    if gain.min() >= 1:
+        return half
+    spectrum = np.fft.fftn(half) / np.fft.ifftshift(gain)
+    return np.fft.ifftn(spectrum).real.astype(np.float32)
