@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from cryodl.core.io.atomic import write_text
 from cryodl.core.networks.unet import UNet3D
 from cryodl.core.training.seeds import torch_generator
 from cryodl.core.training.settings import TrainingSettings
@@ -65,7 +66,7 @@ class RecordingRun:
         path = self.folder / "metrics.jsonl"
         if path.exists():
             kept = [m for m in read_metrics(self.folder) if m["step"] <= step]
-            path.write_text("".join(json.dumps(m) + "\n" for m in kept))
+            write_text(path, "".join(json.dumps(m) + "\n" for m in kept))
 
     def progress(self, fraction, note=""):
         self.fractions.append(fraction)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         The file is absent, cut short, or not a checkpoint of ours.
     """
     try:
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()  # torch itself does not compare the checksums of tensors
+        if broken is not None:
+            raise zipfile.BadZipFile(f"checksum of {broken} is wrong")
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes can raise whatever the unpickler trips over
         reason = " ".join(str(error).split())[:120] or type(error).__name__

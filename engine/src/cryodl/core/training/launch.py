@@ -245,8 +245,9 @@ def _in_fresh_process(fabric: Fabric, ticket: Ticket) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _own_environment() -> Iterator[None]:
-    """Hide what other launchers have set, and leave the environment as it was."""
-    before = dict(os.environ)
+    """Hide what other launchers have set, and put it back at the end."""
+    names = (*_RANK_VARIABLES, "GLOO_SOCKET_IFNAME")
+    before = {name: os.environ.get(name) for name in names}
     for name in _RANK_VARIABLES:
         os.environ.pop(name, None)
     interfaces = [name for _, name in socket.if_nameindex()]
@@ -256,9 +257,10 @@ def _own_environment() -> Iterator[None]:
     try:
         yield
     finally:
-        for name in set(os.environ) - set(before):
-            del os.environ[name]
-        os.environ.update(before)
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def _whole_number(name: str, launcher: str) -> int:

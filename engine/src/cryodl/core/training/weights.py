@@ -97,7 +97,7 @@ def assign_weights(module: nn.Module, tensors: Mapping[str, Tensor], source: str
     """
     own = module.state_dict()
     missing = [name for name in own if name not in tensors]
-    unexpected = [name for name in tensors if name not in own]
+    unexpected = sorted(name for name in tensors if name not in own)
     if missing or unexpected:
         found = [f"{len(missing)} missing ({missing[0]})"] if missing else []
         found += [f"{len(unexpected)} unexpected ({unexpected[0]})"] if unexpected else []
