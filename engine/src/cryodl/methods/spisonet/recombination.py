@@ -16,6 +16,7 @@ Match = Literal["sampled", "shell"]
 
 _SMALLEST_AMPLITUDE = 1e-7
 _HARDLY_MEASURED = 1e-3
+_TINY = 1e-30
 
 
 def combine(
@@ -77,7 +78,7 @@ def match_amplitudes(
             shell_sum(spectrum * trust, shells, count) / np.maximum(total, _HARDLY_MEASURED)
         )
     measured = total > _HARDLY_MEASURED * shell_count(shells, count)
-    smallest = _SMALLEST_AMPLITUDE * max(float(means[0].max()), np.finfo(np.float32).tiny)
+    smallest = _SMALLEST_AMPLITUDE * max(float(means[0].max()), _TINY)
     ratio = np.where(measured, means[1] / np.maximum(means[0], smallest), 1.0)
     return inverse_centred(forward_centred(low) * ratio[shells].astype(np.float32))
 
