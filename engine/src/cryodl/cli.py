@@ -153,6 +153,13 @@ def execute(command: Command, config: BareConfig) -> None:
     if not isinstance(config, CommandConfig):
         command.load()(config)
         return
+    from cryodl.core.training.launch import process_rank
+
+    if process_rank(config.launcher) > 0:
+        from cryodl.core.run.follower import FollowerRun
+
+        command.load()(config, FollowerRun(command.name, config))
+        return
     from cryodl.core.run.folder import RunFolder
 
     with RunFolder(command, config) as run:

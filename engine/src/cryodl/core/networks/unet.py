@@ -1,7 +1,5 @@
 """The 3D U-Net with a residual, after spIsoNet's, with every size a parameter."""
 
-# ruff: noqa: F722  (the shapes in quotes are jaxtyping's, not forward references)
-
 from __future__ import annotations
 
 from collections.abc import Sequence

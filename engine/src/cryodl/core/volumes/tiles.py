@@ -6,8 +6,6 @@ over the last, so neighbours add up to exactly one. Around the kept part the net
 tile's margin; beyond the volume it sees its mirror image.
 """
 
-# ruff: noqa: F722  (the shapes in quotes are jaxtyping's, not forward references)
-
 from __future__ import annotations
 
 import math
