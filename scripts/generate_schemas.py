@@ -120,7 +120,7 @@ def migration(group: str) -> str:
 
 def variables(program: str) -> str:
     """Return the table of the environment variables that `relion_wrapper` obeys."""
-    from cryodl.methods.spisonet.relion_settings import PREFIX, RelionSettings
+    from cryodl.methods.spisonet.relion.settings import PREFIX, RelionSettings
 
     lines = ["| variable | value | default | what it does |", "| --- | --- | --- | --- |"]
     for name, field in RelionSettings.model_fields.items():

@@ -11,8 +11,8 @@ import time
 
 import numpy as np
 
-from cryodl.methods.spisonet import relion_correction
 from cryodl.methods.spisonet.external_reconstruct import main
+from cryodl.methods.spisonet.relion import correction
 
 
 def stand_in(task, maps, weight, mask, *, mean_cosine):
@@ -39,7 +39,7 @@ def stand_in(task, maps, weight, mask, *, mean_cosine):
     return maps
 
 
-relion_correction.run_network = stand_in
+correction.run_network = stand_in
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

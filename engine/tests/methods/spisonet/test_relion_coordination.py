@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from cryodl.errors import ResourceError
-from cryodl.methods.spisonet.relion_coordination import Meeting, WorkerFailedError
-from cryodl.methods.spisonet.relion_processes import parent_watch, process_start
+from cryodl.methods.spisonet.relion.coordination import Meeting, WorkerFailedError
+from cryodl.methods.spisonet.relion.processes import parent_watch, process_start
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_failure_on_a_full_disk_is_noticed_without_a_record(shared, monkeypatch)
     def full(*_):
         raise ResourceError("disk full")
 
-    monkeypatch.setattr("cryodl.methods.spisonet.relion_coordination.write_json", full)
+    monkeypatch.setattr("cryodl.methods.spisonet.relion.coordination.write_json", full)
     with pytest.raises(ResourceError), first.working():
         first.publish(result(shared))
     with pytest.raises(WorkerFailedError, match="ended without a result"):
@@ -176,7 +176,7 @@ def test_fall_back_concerns_both_halves(shared):
 def test_lock_of_a_killed_process_is_taken_over(shared):
     script = (
         "import sys, time, pathlib\n"
-        "from cryodl.methods.spisonet.relion_coordination import Meeting\n"
+        "from cryodl.methods.spisonet.relion.coordination import Meeting\n"
         "shared = pathlib.Path(sys.argv[1])\n"
         "m = Meeting(shared, 1, lambda h: f'{(shared.parent / f\"in{h}\").stat().st_mtime_ns}')\n"
         "assert m.enter() is None\n"
@@ -271,7 +271,7 @@ def test_call_ends_when_its_relion_is_gone(tmp_path):
     shutil.copy(shutil.which("sh"), shell)
     script = (
         "import time\n"
-        "from cryodl.methods.spisonet.relion_processes import parent_watch\n"
+        "from cryodl.methods.spisonet.relion.processes import parent_watch\n"
         "watch = parent_watch()\n"
         "watch()\n"
         "print('watching', flush=True)\n"

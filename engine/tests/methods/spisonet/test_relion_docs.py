@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from cryodl.methods.spisonet.relion_settings import settings_table
+from cryodl.methods.spisonet.relion.settings import settings_table
 
 PAGE = Path(__file__).resolve().parents[4] / "docs" / "relion.md"
 

@@ -14,8 +14,9 @@ import pytest
 from cryodl.core.relion.call import read_arrays, read_call
 from cryodl.core.relion.reconstruct import Prior, reconstruct_map, sharpen_tau2
 from cryodl.errors import ConfigError, CryodlError, InputError
-from cryodl.methods.spisonet import relion_correction
-from cryodl.methods.spisonet.external_reconstruct import check_map, main, reconstruct
+from cryodl.methods.spisonet.external_reconstruct import main, reconstruct
+from cryodl.methods.spisonet.relion import correction
+from cryodl.methods.spisonet.relion.result import check_map
 
 FIXTURES = Path(__file__).resolve().parents[2] / "data" / "relion_fixtures"
 JOB = Path("Refine3D/job005")
@@ -60,7 +61,7 @@ def network(monkeypatch):
             seen.update(maps=maps, weight=weight, mask=mask, mean_cosine=mean_cosine)
             return function(maps)
 
-        monkeypatch.setattr(relion_correction, "run_network", stand_in)
+        monkeypatch.setattr(correction, "run_network", stand_in)
         return seen
 
     return use

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cryodl.errors import ConfigError
-from cryodl.methods.spisonet.relion_settings import (
+from cryodl.methods.spisonet.relion.settings import (
     RelionSettings,
     settings_table,
     unknown_variables,

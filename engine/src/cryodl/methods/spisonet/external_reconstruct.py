@@ -26,9 +26,10 @@ from cryodl.core.relion.environment import is_rank_variable
 from cryodl.core.relion.job import RefinementState, pixel_size_angstrom, read_refinement
 from cryodl.core.relion.program import pass_to_program, regularised_map, unregularised_map
 from cryodl.errors import EXIT_BAD_INPUT, EXIT_BUG, CryodlError, InputError, ResourceError
-from cryodl.methods.spisonet.relion_log import CallReport, announce, note_settings
-from cryodl.methods.spisonet.relion_settings import RelionSettings, unknown_variables
-from cryodl.methods.spisonet.relion_task import HalfMapTask
+from cryodl.methods.spisonet.relion.log import CallReport, announce, note_settings
+from cryodl.methods.spisonet.relion.result import Interrupted, check_map, plain_map
+from cryodl.methods.spisonet.relion.settings import RelionSettings, unknown_variables
+from cryodl.methods.spisonet.relion.task import HalfMapTask
 
 USAGE = (
     "usage: relion_wrapper ROOT_external_reconstruct.star\n"
@@ -36,12 +37,6 @@ USAGE = (
     "RELION_EXTERNAL_RECONSTRUCT_EXECUTABLE=relion_wrapper. Settings are ISONET_* variables of\n"
     "the environment; docs/relion.md lists them.\n"
 )
-
-
-class Interrupted(CryodlError):  # noqa: N818 - an order to stop is no error of the call
-    """The call was told to stop."""
-
-    exit_status = EXIT_BUG
 
 
 def main(arguments: list[str]) -> int:
@@ -113,53 +108,6 @@ def reconstruct(star: str, environment: Mapping[str, str]) -> int:
             announce(report, call.name.folder)
 
 
-def check_map(
-    result: NDArray[np.float32], own: NDArray[np.float32], largest_ratio: float = 10.0
-) -> None:
-    """Refuse a map that cannot be right.
-
-    Parameters
-    ----------
-    result : ndarray
-        The map to be returned.
-    own : ndarray
-        RELION's own, for comparison.
-    largest_ratio : float
-        Standard deviations may differ by this factor.
-
-    Raises
-    ------
-    InputError
-        Wrong box, values that are not finite, constant, or on another grey scale.
-    """
-    advice = "look at the 3DFSC and the log of the iteration, and at the mask"
-    if result.shape != own.shape:
-        raise InputError(
-            f"result: found a map of shape {result.shape}, expected {own.shape}; {advice}"
-        )
-    if not np.isfinite(result).all():
-        raise InputError(f"result: found values that are not finite, expected a map; {advice}")
-    sd, expected = (float(v.std(dtype=np.float64)) for v in (result, own))
-    if sd == 0:
-        raise InputError(f"result: found the same value everywhere, expected a map; {advice}")
-    if expected > 0 and not 1 / largest_ratio <= sd / expected <= largest_ratio:
-        raise InputError(
-            f"result: found a standard deviation of {sd:.3g}, expected within a factor of "
-            f"{largest_ratio:g} of RELION's own, {expected:.3g}; {advice}"
-        )
-
-
-def plain_map(task: HalfMapTask, own: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return RELION's own map, with the low resolution of the reference put in if wanted."""
-    kept = task.low_resolution_map()
-    if kept is None:
-        return own
-    from cryodl.methods.spisonet.recombination import combine
-
-    low, limit_angstrom = kept
-    return combine(low, own, limit_angstrom, task.pixel_size_angstrom, mask=task.mask())
-
-
 def _reconstruct_map(
     call: ReconstructionCall, state: RefinementState, settings: RelionSettings, report: CallReport
 ) -> int:
@@ -179,7 +127,7 @@ def _reconstruct_map(
     note_settings(settings, call.name.folder)
     if task.decide():
         # Only from here on is anything imported that takes time.
-        from cryodl.methods.spisonet.relion_halves import corrected_map
+        from cryodl.methods.spisonet.relion.halves import corrected_map
 
         result = corrected_map(task, own)
     elif settings.prestart == "unfil":

@@ -15,7 +15,7 @@ from cryodl.methods.spisonet.config import CorrectConfig
 from cryodl.methods.spisonet.correct import Prepared
 from cryodl.methods.spisonet.inputs import HalfMaps
 from cryodl.methods.spisonet.recombination import join_beyond
-from cryodl.methods.spisonet.relion_task import NETWORK_FOLDER, HalfMapTask
+from cryodl.methods.spisonet.relion.task import NETWORK_FOLDER, HalfMapTask
 
 _TILE_MARGIN_PX = 16
 

@@ -27,7 +27,7 @@ from typing import Any
 
 from cryodl.core.io.atomic import write_json
 from cryodl.errors import CryodlError, ResourceError
-from cryodl.methods.spisonet.relion_processes import process_start
+from cryodl.methods.spisonet.relion.processes import process_start
 
 HEARTBEAT_SECONDS = 5.0
 _FIRST_POLL_SECONDS = 0.1

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cryodl.core.io.atomic import write_json
 from cryodl.errors import ResourceError
-from cryodl.methods.spisonet.relion_settings import RelionSettings
+from cryodl.methods.spisonet.relion.settings import RelionSettings
 
 LOG_NAME = "spisonet_log.csv"
 SETTINGS_NAME = "spisonet_settings.json"

@@ -14,8 +14,8 @@ from cryodl.errors import InputError
 from cryodl.methods.spisonet.filters import angular_whiten, fsc_weighting, whiten
 from cryodl.methods.spisonet.fsc3d import compute_fsc3d
 from cryodl.methods.spisonet.recombination import combine
-from cryodl.methods.spisonet.relion_network import run_network
-from cryodl.methods.spisonet.relion_task import HalfMapTask
+from cryodl.methods.spisonet.relion.network import run_network
+from cryodl.methods.spisonet.relion.task import HalfMapTask
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from cryodl.core.relion.job import RefinementState, initial_map
 from cryodl.core.relion.program import read_box
 from cryodl.errors import ConfigError, InputError
 from cryodl.methods.spisonet.inputs import read_mask
-from cryodl.methods.spisonet.relion_log import CallReport
-from cryodl.methods.spisonet.relion_settings import RelionSettings
+from cryodl.methods.spisonet.relion.log import CallReport
+from cryodl.methods.spisonet.relion.settings import RelionSettings
 
 NETWORK_FOLDER = "network"
 MODEL_NAME = "model.safetensors"

@@ -17,11 +17,11 @@ from cryodl.core.relion.call import STAR_SUFFIX, ReconstructionCall, read_arrays
 from cryodl.core.relion.program import read_box, unregularised_map
 from cryodl.core.relion.reconstruct import Prior, prior_attenuation
 from cryodl.errors import CryodlError, ResourceError
-from cryodl.methods.spisonet.external_reconstruct import Interrupted, check_map, plain_map
-from cryodl.methods.spisonet.relion_coordination import Meeting, Outcome, WorkerFailedError
-from cryodl.methods.spisonet.relion_correction import HalfMap, correct_maps
-from cryodl.methods.spisonet.relion_processes import parent_watch
-from cryodl.methods.spisonet.relion_task import HalfMapTask
+from cryodl.methods.spisonet.relion.coordination import Meeting, Outcome, WorkerFailedError
+from cryodl.methods.spisonet.relion.correction import HalfMap, correct_maps
+from cryodl.methods.spisonet.relion.processes import parent_watch
+from cryodl.methods.spisonet.relion.result import Interrupted, check_map, plain_map
+from cryodl.methods.spisonet.relion.task import HalfMapTask
 
 PARTNER_PATIENCE_SECONDS = 60.0
 # When only its weights are wanted, and its map is there: ours alone are nearly as good.
