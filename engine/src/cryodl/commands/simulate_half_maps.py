@@ -15,7 +15,7 @@ from cryodl.core.io.atomic import write_json
 from cryodl.core.io.mrc import read_volume
 from cryodl.core.run.figures import central_slices, shell_curves
 from cryodl.core.run.folder import RunFolder
-from cryodl.core.simulation.densities import list_structures, load_density, resample_volume
+from cryodl.core.simulation.densities import list_structures, load_density
 from cryodl.core.simulation.half_maps import (
     NoiseModel,
     Reconstruction,
@@ -23,6 +23,7 @@ from cryodl.core.simulation.half_maps import (
     simulate_missing_cone,
     simulate_preferred_orientation,
 )
+from cryodl.core.volumes.boxes import resample_volume
 from cryodl.errors import ConfigError
 
 

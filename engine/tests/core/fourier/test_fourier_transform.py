@@ -57,3 +57,20 @@ def test_bad_shapes_are_refused():
         transform.inverse_half(np.zeros((6, 6, 4), dtype=np.complex64), 7)
     with pytest.raises(InputError, match="half values"):
         transform.half_to_centred(np.zeros((6, 6, 6), dtype=np.float32), 6)
+
+
+def test_a_mate_is_the_opposite_frequency():
+    volume = np.random.default_rng(0).standard_normal((6, 6, 6))
+    spectrum = np.fft.fftshift(np.fft.fftn(volume))
+    np.testing.assert_allclose(transform.friedel_mate(spectrum), spectrum.conj(), atol=1e-10)
+    np.testing.assert_array_equal(transform.friedel_mate(transform.friedel_mate(volume)), volume)
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_an_average_of_mates_is_its_own_mate_and_leaves_symmetric_volumes_alone(n):
+    volume = np.random.default_rng(1).standard_normal((n, n, n))
+    average = transform.friedel_average(volume)
+    np.testing.assert_array_equal(average, transform.friedel_mate(average))
+    np.testing.assert_array_equal(average, transform.friedel_average(average))
+    centre = (n // 2,) * 3
+    assert average[centre] == volume[centre]

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from cryodl.core.evaluation.regions import double_cone_region, friedel_mate
+from cryodl.core.evaluation.regions import double_cone_region
 from cryodl.core.fourier.grids import radius_grid_px, shell_index
+from cryodl.core.fourier.transform import friedel_mate
 from cryodl.core.simulation.sampling import (
     central_slice_sampling,
     draw_view_directions,

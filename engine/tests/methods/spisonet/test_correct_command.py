@@ -247,7 +247,7 @@ def test_averaging_over_rotations(small, tmp_path):
 @pytest.mark.parametrize(("box", "pixel"), [(24, PIXEL), (26, 4.8)])
 def test_a_reference_of_any_box_and_pixel_size(box, pixel, small, tmp_path):
     """The reference is the truth; its low resolution must arrive in the cone."""
-    from cryodl.core.simulation.densities import resample_volume
+    from cryodl.core.volumes.boxes import resample_volume
 
     truth = load(small / "truth.mrc")
     write(tmp_path / "ref.mrc", 30 * resample_volume(truth, PIXEL, box, pixel), pixel)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from cryodl.core.evaluation.regions import double_cone_region, friedel_mate
+from cryodl.core.evaluation.regions import double_cone_region
+from cryodl.core.fourier.transform import friedel_mate
 from cryodl.methods.spisonet.published import cube_weight
 
 AXES = {"z": (0.0, 0.0, 1.0), "y": (0.0, 1.0, 0.0), "x": (1.0, 0.0, 0.0)}

@@ -8,12 +8,13 @@ from scipy import ndimage
 from cryodl.core.evaluation.directional import region_fsc
 from cryodl.core.evaluation.regions import double_cone_region
 from cryodl.core.fourier.grids import shell_index
+from cryodl.core.fourier.transform import friedel_average
 from cryodl.core.geometry.resample import centred_to_rfft
 from cryodl.methods.spisonet.blend import Moments
 from cryodl.methods.spisonet.constraints import fill_missing, project_constraints
 from cryodl.methods.spisonet.fsc3d import compute_fsc3d
 from cryodl.methods.spisonet.problem import Problem
-from cryodl.methods.spisonet.snr import correlation_from_cosine, friedel_average, snr_model
+from cryodl.methods.spisonet.snr import correlation_from_cosine, snr_model
 
 AXES = {"z": (0.0, 0.0, 1.0), "y": (0.0, 1.0, 0.0), "x": (1.0, 0.0, 0.0)}
 BOX = 32

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from cryodl.core.fourier.transform import friedel_mate
 from cryodl.errors import ConfigError
 
 BoolVolume = NDArray[np.bool_]
@@ -82,22 +83,3 @@ def double_cone_region(
     # the slack keeps voxels that lie on the surface inside, whatever the rounding
     inside = (along >= radius * np.cos(np.radians(half_angle_degrees)) - 1e-9) & (radius > 0)
     return inside | friedel_mate(inside)
-
-
-def friedel_mate(volume: NDArray) -> NDArray:
-    """Return a centred Fourier volume read at the opposite frequencies.
-
-    Parameters
-    ----------
-    volume
-        ``(n, n, n)``, centred (DC at ``n//2``).
-
-    Returns
-    -------
-    numpy.ndarray
-        Same shape; voxel k holds the input's value at -k (modulo n).
-    """
-    flipped = volume[::-1, ::-1, ::-1]
-    if volume.shape[0] % 2 == 0:
-        flipped = np.roll(flipped, 1, axis=(0, 1, 2))
-    return flipped

@@ -134,3 +134,27 @@ def half_to_centred(half: NDArray, n: int) -> NDArray:
     negative = np.arange(middle - columns + 1, middle)
     out[:, :, negative] = shifted[np.ix_(opposite, opposite, middle - negative)]
     return out
+
+
+def friedel_mate(volume: NDArray) -> NDArray:
+    """Return a centred Fourier volume read at the opposite frequencies.
+
+    Parameters
+    ----------
+    volume
+        ``(n, n, n)``, centred (DC at ``n//2``).
+
+    Returns
+    -------
+    numpy.ndarray
+        Same shape; voxel k holds the input's value at -k (modulo n).
+    """
+    flipped = volume[::-1, ::-1, ::-1]
+    if volume.shape[0] % 2 == 0:
+        flipped = np.roll(flipped, 1, axis=(0, 1, 2))
+    return flipped
+
+
+def friedel_average(volume: NDArray) -> NDArray:
+    """Average a centred Fourier volume (n, n, n) with its inversion through zero frequency."""
+    return (volume + friedel_mate(volume)) / 2

@@ -8,8 +8,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cryodl.core.evaluation.regions import friedel_mate, unit_axis_xyz
+from cryodl.core.evaluation.regions import unit_axis_xyz
 from cryodl.core.fourier.grids import shell_index
+from cryodl.core.fourier.transform import friedel_average, friedel_mate
 from cryodl.errors import ConfigError
 
 FloatVolume = NDArray[np.float32]
@@ -146,7 +147,7 @@ def central_slice_sampling(box_size_px: int, views_xyz: NDArray[np.floating]) ->
     mate = friedel_mate(sampling)
     sampling[centre + 1 :] = mate[centre + 1 :]
     # an even box holds only the negative Nyquist planes: make them agree with their mates
-    return ((sampling + friedel_mate(sampling)) / 2).astype(np.float32)
+    return friedel_average(sampling).astype(np.float32)
 
 
 def even_out_shells(sampling: FloatVolume) -> FloatVolume:

@@ -1,4 +1,4 @@
-"""Changing the box of a volume while its centre voxel ``n // 2`` stays the centre."""
+"""Changing the box or the voxels of a volume while its centre voxel ``n // 2`` stays the centre."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryodl.conventions import centre_voxel
-from cryodl.errors import InputError
+from cryodl.errors import ConfigError, InputError
 
 
 def border_mean(volume: NDArray) -> float:
@@ -128,6 +128,58 @@ def fourier_resample(volume: NDArray, new_size: int) -> NDArray[np.float32]:
     return fftshift(result).astype(np.float32, copy=False)
 
 
+def resample_volume(
+    volume: NDArray[np.floating],
+    pixel_size_angstrom: float,
+    new_box_size_px: int,
+    new_pixel_size_angstrom: float,
+) -> NDArray[np.float32]:
+    """Resample a cubic volume by cutting or extending its Fourier series.
+
+    The series is evaluated at the new voxel centres, one axis after the other. Where the ratio of
+    the pixel sizes is a ratio of boxes this equals a Fourier crop or pad; any other ratio is as
+    exact. Frequencies beyond the new Nyquist limit are left out, and everything outside the old box
+    is 0.
+
+    Parameters
+    ----------
+    volume
+        ``(n, n, n)`` (z, y, x).
+    pixel_size_angstrom
+        Pixel size of ``volume``, above 0.
+    new_box_size_px
+        Edge m of the result.
+    new_pixel_size_angstrom
+        Pixel size of the result, above 0.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32, ``(m, m, m)``; voxel ``m//2`` is the old voxel ``n//2``; densities keep their
+        scale.
+
+    Raises
+    ------
+    ConfigError
+        If the volume is not a cube, or a size is not above 0.
+    """
+    if volume.ndim != 3 or len(set(volume.shape)) != 1:
+        raise ConfigError(f"volume: found shape {volume.shape}, expected a cube; pad it first")
+    for pixel in (pixel_size_angstrom, new_pixel_size_angstrom):
+        if not (np.isfinite(pixel) and pixel > 0):
+            raise ConfigError(f"pixel size: found {pixel} A, expected above 0")
+    if new_box_size_px < 1:
+        raise ConfigError(f"box size: found {new_box_size_px} px, expected 1 or more")
+    weights = _interpolation_weights(
+        volume.shape[0], new_box_size_px, new_pixel_size_angstrom / pixel_size_angstrom
+    )
+    result = np.asarray(volume, dtype=np.float64)
+    for _ in range(3):
+        # contracts the first axis and puts the new one last: after three turns the order is back
+        result = np.tensordot(result, weights, axes=(0, 1))
+    return np.ascontiguousarray(result, dtype=np.float32)
+
+
 def _window(outer: tuple[int, ...], inner: tuple[int, ...]) -> tuple[slice, ...]:
     starts = [centre_voxel(m) - centre_voxel(n) for m, n in zip(outer, inner)]
     return tuple(slice(start, start + n) for start, n in zip(starts, inner))
@@ -138,3 +190,21 @@ def _check_volume(volume: NDArray) -> None:
         raise InputError(
             f"volume: shape {volume.shape}, expected three axes with voxels; give one volume"
         )
+
+
+def _interpolation_weights(n: int, m: int, ratio: float) -> NDArray[np.float64]:
+    """Return the ``(m, n)`` real matrix that evaluates a period-n Fourier series at m points.
+
+    ``ratio`` is new pixel over old pixel. A term exactly at a Nyquist frequency, where k and -k
+    share one place, counts once, which keeps real input real.
+    """
+    positions = (np.arange(m) - m // 2) * ratio  # old pixels from the centre
+    distance = positions[:, None] - (np.arange(n) - n // 2)[None, :]
+    # |k| / n cycles per old pixel must not pass 1 / (2 ratio); the slack absorbs rounding
+    highest = min(n / 2, n / (2 * ratio))
+    weights = np.full(distance.shape, 1.0 / n)
+    for k in range(1, int(highest + 1e-9) + 1):
+        amplitude = 1.0 if abs(k - highest) < 1e-9 else 2.0
+        weights += (amplitude / n) * np.cos(2 * np.pi * k * distance / n)
+    inside = (positions >= -(n // 2) - 0.5) & (positions < n - n // 2 - 0.5)
+    return weights * inside[:, None]

@@ -15,7 +15,7 @@ from cryodl.methods.spisonet.truth import read_region, read_truth, report_truth
 if TYPE_CHECKING:
     from cryodl.core.run.folder import RunFolder
     from cryodl.methods.spisonet.config import CorrectConfig
-    from cryodl.methods.spisonet.correct import Correction, Prepared
+    from cryodl.methods.spisonet.prepared import Correction, Prepared
 
 Truth = tuple[np.ndarray, np.ndarray]
 

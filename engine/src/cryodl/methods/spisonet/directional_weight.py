@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cryodl.core.fourier.grids import shell_index
 from cryodl.core.run.threads import thread_limit
 from cryodl.methods.spisonet.fsc3d import Fsc3D, compute_fsc3d
 from cryodl.methods.spisonet.inputs import HalfMaps
-from cryodl.methods.spisonet.snr import centred_radius, measured_share
+from cryodl.methods.spisonet.snr import measured_share
 
 if TYPE_CHECKING:
     from cryodl.core.run.folder import RunFolder
@@ -61,7 +62,7 @@ def limit_of_weight(weight: np.ndarray, pixel_size_angstrom: float) -> float:
         (n, n, n), centred.
     """
     n = len(weight)
-    shell = np.rint(centred_radius(n)).astype(int)
+    shell = shell_index(n)
     for r in range(2, n // 2):
         if np.quantile(weight[shell == r], _BEST) < _THRESHOLD:
             return n * pixel_size_angstrom / (r - 1)

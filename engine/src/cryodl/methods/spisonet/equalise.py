@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from cryodl.methods.spisonet.rays import along_rays
 from cryodl.methods.spisonet.snr import EMPTY_POWER, SnrModel
 
 _FULL = 0.1
@@ -23,20 +24,10 @@ _USABLE = 0.05
 _LATERAL = 0.7
 
 
-def _along_rays(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sum a centred volume along a piece of each ray, from 0.6 to 1.65 times the radius."""
-    n = values.shape[0]
+def _sum_along_rays(values: NDArray[np.float64]) -> NDArray[np.float64]:
     out = np.zeros_like(values)
-    for log in np.linspace(-0.5, 0.5, 9):
-        scale = float(np.exp(log))
-        moved = ndimage.affine_transform(
-            values,
-            np.diag(np.full(3, scale)),
-            offset=(1 - scale) * (n // 2),
-            order=1,
-            mode="constant",
-        )
-        out += np.exp(-0.5 * (log / 0.35) ** 2) * moved
+    for _, share, moved in along_rays(values):
+        out += share * moved
     return out
 
 
@@ -74,8 +65,8 @@ def directional_gain(
     usable = (snr.rho > _USABLE) & (shell > 0) & (shell < top)
     usable &= spectrum > EMPTY_POWER * power[shell]  # nothing there, not something weak
     weight = np.where(usable, snr.rho, 0.0).astype(np.float64)
-    den = _along_rays(ndimage.gaussian_filter(weight, _LATERAL))
-    num = _along_rays(ndimage.gaussian_filter(weight * relative, _LATERAL))
+    den = _sum_along_rays(ndimage.gaussian_filter(weight, _LATERAL))
+    num = _sum_along_rays(ndimage.gaussian_filter(weight * relative, _LATERAL))
     log_gain = num / np.maximum(den, 1e-6)
     covered = (weight * snr.coverage**2).ravel()
     total = np.bincount(shell.ravel(), covered * log_gain.ravel(), top + 1)

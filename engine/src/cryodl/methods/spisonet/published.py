@@ -9,7 +9,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor, nn
 
-from cryodl.core.evaluation.regions import friedel_mate
+from cryodl.core.fourier.transform import friedel_average
 from cryodl.core.geometry.rotations import cube_rotations, rotate_cube
 from cryodl.core.training.seeds import numpy_generator
 from cryodl.methods.spisonet.data import DataSettings, choose_cube
@@ -49,7 +49,7 @@ def cube_weight(fsc3d: Volume, cube_size_px: int, *, rescale: bool = False) -> V
     axis = (np.arange(c) - c // 2) * (n / c) + n // 2
     points = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"))
     weight = ndimage.map_coordinates(smooth, points, order=1, mode="nearest")
-    weight = np.clip((weight + friedel_mate(weight)) / 2, 0.0, 1.0)
+    weight = np.clip(friedel_average(weight), 0.0, 1.0)
     low, high = weight.min(), weight.max()
     if rescale and high - low > _FLAT:
         weight = (weight - low) / (high - low)

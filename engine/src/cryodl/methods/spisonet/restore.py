@@ -10,17 +10,18 @@ import torch
 from torch import nn
 
 from cryodl.core.fourier.filters import low_pass
+from cryodl.core.geometry.resample import centred_to_rfft
 from cryodl.core.networks.unet import UNet3D
 from cryodl.core.training.devices import limit_threads
 from cryodl.core.training.launch import local_devices, process_rank
 from cryodl.core.volumes.normalize import standardise
 from cryodl.core.volumes.tiles import predict_tiled
 from cryodl.methods.spisonet.contrast import contrast_signs
-from cryodl.methods.spisonet.correct import Correction, Prepared, description
 from cryodl.methods.spisonet.data import CrossDirectionData, DataSettings, fitting_cube_size
 from cryodl.methods.spisonet.losses import CrossDirectionLoss, PublishedLoss
 from cryodl.methods.spisonet.model import build_network, load_network, save_network
 from cryodl.methods.spisonet.predict import Corrector
+from cryodl.methods.spisonet.prepared import Correction, Prepared, description
 from cryodl.methods.spisonet.problem import Problem
 from cryodl.methods.spisonet.published import PublishedData, RotationAverage, cube_weight
 from cryodl.methods.spisonet.recombination import combine
@@ -225,8 +226,6 @@ class Part:
         self, network: UNet3D, settings: DataSettings
     ) -> tuple[PublishedLoss, PublishedData]:
         weight = cube_weight(self.prepared.weight, self.cube_size_px, rescale=self.config.rescale)
-        from cryodl.core.geometry.resample import centred_to_rfft
-
         loss = PublishedLoss(
             network,
             centred_to_rfft(torch.from_numpy(weight)),

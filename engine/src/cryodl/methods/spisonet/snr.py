@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, special
 
+from cryodl.core.fourier.grids import shell_index, squared_radius_px
+from cryodl.core.fourier.transform import friedel_average
+from cryodl.methods.spisonet.rays import along_rays
+
 Volume = NDArray[np.float32]
 
-_LOG_SPAN = 0.5
-_LOG_WIDTH = 0.35
-_RAY_SAMPLES = 9
 _RAY_START = 2.0
 _RAY_FULL = 6.0
 _POWER_SMOOTH = 1.5
@@ -50,21 +51,6 @@ class SnrModel:
     shell: NDArray[np.int64]
 
 
-def centred_radius(n: int) -> NDArray[np.float64]:
-    """Return the distance to index ``n // 2`` for each voxel of an ``(n, n, n)`` volume."""
-    a = np.arange(n, dtype=np.float64) - n // 2
-    return np.sqrt(a[:, None, None] ** 2 + a[None, :, None] ** 2 + a[None, None, :] ** 2)
-
-
-def friedel_average(volume: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Average a centred Fourier volume with its inversion through DC."""
-    v = np.asarray(volume, dtype=np.float64)
-    flipped = v[::-1, ::-1, ::-1]
-    if v.shape[0] % 2 == 0:
-        flipped = np.roll(flipped, 1, axis=(0, 1, 2))
-    return 0.5 * (v + flipped)
-
-
 def correlation_from_cosine(cosine: NDArray[np.floating]) -> NDArray[np.float64]:
     """Turn a mean cosine of the phase difference into a correlation.
 
@@ -81,23 +67,12 @@ def _ray_average(
     smooth: NDArray[np.float64], profile: NDArray[np.float64], radius: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Fit ``smooth(k) = D(k) * profile(|k|)`` with D constant over a piece of each ray."""
-    n = smooth.shape[0]
     index = np.arange(profile.size)
-    logs = np.linspace(-_LOG_SPAN, _LOG_SPAN, _RAY_SAMPLES)
     num = np.zeros_like(smooth)
     den = np.full_like(smooth, 1e-4)
-    for log in logs:
-        scale = np.exp(log)
+    for scale, share, value in along_rays(smooth):
         here = np.interp(radius * scale, index, profile)
-        weight = here * np.exp(-0.5 * (log / _LOG_WIDTH) ** 2)
-        # Scaling about the centre moves each voxel along its own ray.
-        value = ndimage.affine_transform(
-            smooth,
-            np.diag(np.full(3, scale)),
-            offset=(1 - scale) * (n // 2),
-            order=1,
-            mode="constant",
-        )
+        weight = here * share
         num += weight * value
         den += weight * here
     return np.clip(num / den, 0.0, 1.3)
@@ -133,7 +108,7 @@ def measured_share(
     power = np.zeros((n, n, n))
     for half in halves:
         power += np.abs(np.fft.fftshift(np.fft.fftn(half))) ** 2
-    shell = np.minimum(np.rint(centred_radius(n)).astype(np.int64), n // 2)
+    shell = np.minimum(shell_index(n), n // 2)
     trust = (np.clip(fsc3d, 0.0, 1.0).astype(np.float64) ** 2 + _LEAST_TRUST).ravel()
     mean = np.bincount(shell.ravel(), trust * power.ravel()) / np.bincount(shell.ravel(), trust)
     relative = power / np.maximum(mean[shell], 1e-30)
@@ -169,9 +144,9 @@ def snr_model(
     """
     n = fsc3d.shape[0]
     top = n // 2
-    w = friedel_average(np.clip(fsc3d, -1.0, 1.0))
-    radius = centred_radius(n)
-    shell = np.rint(radius).astype(np.int64)
+    w = friedel_average(np.clip(fsc3d, -1.0, 1.0).astype(np.float64))
+    radius = np.sqrt(squared_radius_px(n), dtype=np.float64)
+    shell = shell_index(n).astype(np.int64)
     inside = radius < top
     smooth = ndimage.gaussian_filter(w, 0.7, mode="nearest")
     d = np.ones_like(w)

@@ -12,8 +12,8 @@ from cryodl.core.io.mrc import Volume
 from cryodl.core.run.folder import RunFolder
 from cryodl.methods.spisonet.cli import COMMANDS
 from cryodl.methods.spisonet.config import CorrectConfig
-from cryodl.methods.spisonet.correct import Prepared
 from cryodl.methods.spisonet.inputs import HalfMaps
+from cryodl.methods.spisonet.prepared import Prepared
 from cryodl.methods.spisonet.recombination import join_beyond
 from cryodl.methods.spisonet.relion.task import NETWORK_FOLDER, HalfMapTask
 
