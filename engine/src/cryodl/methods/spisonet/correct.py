@@ -127,7 +127,15 @@ def _with_reference(
     signs = contrast_signs(halves, masks, independent=config.independent)
     bright = reference * np.float32(contrast_sign(reference))
     joined = [
-        with_reference(half, bright * np.float32(sign), weight, resolution, pixel, mask=mask)
+        with_reference(
+            half,
+            bright * np.float32(sign),
+            weight,
+            resolution,
+            pixel,
+            mask=mask,
+            match=config.match,
+        )
         for half, mask, sign in zip(halves, masks, signs)
     ]
     return [half for half, _ in joined], joined[0][1]

@@ -50,7 +50,7 @@ def write(
     report.heading("Directional weight")
     report.figure(
         fourier_slices(prepared.weight),
-        "What the correction took as measured: white directions are kept, black ones are filled.",
+        "What was taken as measured: white directions are trusted, black ones are filled.",
     )
     explained = corrections[0].explained
     if explained is not None:

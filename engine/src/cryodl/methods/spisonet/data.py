@@ -30,7 +30,8 @@ class DataSettings:
     cube_size_px : int
         Edge of the training cube, a multiple of 8.
     batch_size, accumulate : int
-        Cubes per optimiser step over all processes, and micro-batches it is split into.
+        Cubes per optimiser step over all processes, and micro-batches it is split into; every
+        process gets at least one cube a micro-batch, also where that makes the step larger.
     crops_per_orientation : int
         Cubes cut from one rotated map. Fewer means more orientations, which is better, and more
         time for rotating and filling whole maps.
@@ -49,7 +50,7 @@ class DataSettings:
 
     def serials(self, step: int, micro: int, rank: int, world_size: int) -> range:
         """Return the running numbers of the cubes of a micro-batch; no two processes share one."""
-        size = self.batch_size // self.accumulate // world_size
+        size = max(1, self.batch_size // self.accumulate // world_size)
         first = ((step * self.accumulate + micro) * world_size + rank) * size
         return range(first, first + size)
 

@@ -106,6 +106,7 @@ def with_reference(
     pixel_size_angstrom: float,
     *,
     mask: Volume | None = None,
+    match: Match = "sampled",
 ) -> tuple[Volume, Volume]:
     """Put a reference's low resolution into a half map and mark it as measured.
 
@@ -117,7 +118,13 @@ def with_reference(
     """
     n = len(half)
     joined = combine(
-        reference, half, resolution_angstrom, pixel_size_angstrom, mask=mask, weight=fsc3d
+        reference,
+        half,
+        resolution_angstrom,
+        pixel_size_angstrom,
+        mask=mask,
+        weight=fsc3d,
+        match=match,
     )
     ball = sphere(n, radius_of_resolution_px(resolution_angstrom, n, pixel_size_angstrom))
     return joined, np.maximum(fsc3d, ball)

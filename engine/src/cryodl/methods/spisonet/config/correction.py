@@ -15,7 +15,8 @@ class CorrectConfig(CommandConfig):
     """Correct the anisotropy of half maps by self-supervised learning.
 
     A network learns from the well-measured directions what the badly measured ones should hold.
-    What was measured is kept. Give the two half maps and the 3DFSC; without a 3DFSC it is computed.
+    What was measured well is denoised and else kept. Give the two half maps and the 3DFSC; without
+    a 3DFSC it is computed.
     """
 
     half1: Path = parameter(help=f"Half map 1. {HALF}", group="Input", positional=True)
@@ -51,7 +52,7 @@ class CorrectConfig(CommandConfig):
     limit_res: float | None = parameter(
         None,
         help="Resolution limit of the correction; beyond it the input is kept. By default the "
-        "overall resolution at FSC 0.143.",
+        "resolution of the best directions, 3DFSC 0.143.",
         unit="angstrom",
         group="Correction",
         original="--limit_res",
@@ -186,7 +187,8 @@ class CorrectConfig(CommandConfig):
     )
     predict_crop_size: int = parameter(
         80,
-        help="Edge of the prediction tiles, a multiple of 8, at least cube-size + 14.",
+        help="Edge of the prediction tiles, a multiple of 8, at least cube-size + 14. Boxes up to "
+        "128 are predicted in one piece (but for --method published).",
         unit="px",
         group="Training",
         expert=True,
