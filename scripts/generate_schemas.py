@@ -120,12 +120,12 @@ def migration(group: str) -> str:
 
 def variables(program: str) -> str:
     """Return the table of the environment variables that `relion_wrapper` obeys."""
-    from cryodl.methods.spisonet.relion.settings import PREFIX, RelionSettings
+    from cryodl.methods.spisonet.relion import settings
 
     lines = ["| variable | value | default | what it does |", "| --- | --- | --- | --- |"]
-    for name, field in RelionSettings.model_fields.items():
-        p = describe_field(name, field)
-        cells = (f"`{PREFIX}{name.upper()}`", _value(p), _default(p), _escaped(p["help"]))
+    for field, name in settings.variables().items():
+        p = describe_field(field, settings.RelionSettings.model_fields[field])
+        cells = (f"`{name}`", _value(p), _default(p), _escaped(p["help"]))
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

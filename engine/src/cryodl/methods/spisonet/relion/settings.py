@@ -259,27 +259,6 @@ def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     return notes
 
 
-def settings_table() -> str:
-    """Return the variables as a table in Markdown, for the documentation."""
-    lines = ["| variable | default | meaning |", "|---|---|---|"]
-    for field, name in variables().items():
-        info = RelionSettings.model_fields[field]
-        unit = traits(info).get("unit")
-        default = "not set" if info.default is None else f"`{info.default}`"
-        default += {"angstrom": " Å", "px": " px", "seconds": " s"}.get(str(unit), "")
-        choices = _choices(info.annotation)
-        meaning = f"{choices}{info.description}".replace("|", "\\|")
-        lines.append(f"| `{name}` | {default} | {meaning} |")
-    return "\n".join(lines) + "\n"
-
-
-def _choices(annotation: Any) -> str:
-    values = getattr(annotation, "__args__", ())
-    if not values or not all(isinstance(value, str) for value in values):
-        return ""
-    return " or ".join(f"`{value}`" for value in values) + ". "
-
-
 def _explain(error: ValidationError) -> str:
     names = variables()
     first = error.errors()[0]
