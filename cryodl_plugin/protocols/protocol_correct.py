@@ -13,7 +13,7 @@ from cryodl_plugin.protocols.protocol_fsc3d import CryoDLProtFsc3D
 
 _TILE_MARGIN_PX = 14
 _AS_ITS_RUN_SAYS, _MEAN_COSINES, _CORRELATIONS = range(3)
-_PUBLISHED = 1
+_PUBLISHED, _CLASSICAL = 1, 2
 _PUBLISHED_ONLY = {"condition": f"method=={_PUBLISHED}"}
 
 
@@ -21,8 +21,8 @@ class CryoDLProtAnisoCorrect(CryoDLProtHalfMaps):
     """Correct the anisotropy of a map with preferred orientation (spIsoNet).
 
     A network learns, from the map itself, what the well-measured directions of Fourier space look
-    like, and fills in the badly measured ones. What was measured is kept. Nothing is learned from
-    other structures.
+    like, and fills in the badly measured ones. Well-measured ones are denoised and else kept.
+    Nothing is learned from other structures.
 
     *Inputs*: a volume with its half maps, two half maps, or one map alone; the 3DFSC, which is
     computed when none is given; a mask, which is estimated when none is given.
@@ -30,8 +30,9 @@ class CryoDLProtAnisoCorrect(CryoDLProtHalfMaps):
     *Outputs*: _volume_, the mean of the corrected half maps, which come with it; _model_, the
     network, to start another run from; _fscs_ of the half maps before and after.
 
-    *Hints*: the resolution limit matters most; start from the resolution at FSC 0.143. On one
-    GPU the defaults take about an hour; on a processor choose width 16, few epochs and a small box.
+    *Hints*: by default the maps are corrected up to what their best directions resolve; a coarser
+    limit is safer. The defaults are for a GPU; on a processor choose width 16, few epochs and a
+    small box.
     By default the network sees both half maps, which denoises them but makes them correlated: the
     FSC after is then no measure of resolution. *Keep halves independent* keeps them apart.
     A run that was stopped goes on from its last checkpoint with *Continue*.
@@ -294,7 +295,7 @@ class CryoDLProtAnisoCorrect(CryoDLProtHalfMaps):
                 f"*Split batches into*: found {parts}, expected a divisor of the batch size "
                 f"{batch}; change one of them."
             )
-        if self.epochs.get() == 0 and not self.modelPath():
+        if self.epochs.get() == 0 and self.method != _CLASSICAL and not self.modelPath():
             errors.append(
                 "*Epochs*: found 0 without a network to apply; give one, or train for some epochs."
             )
@@ -321,9 +322,8 @@ class CryoDLProtAnisoCorrect(CryoDLProtHalfMaps):
     def _summaryOf(self, result):
         lines = []
         if result.get("resolution"):
-            lines.append(f"Resolution of the input at FSC 0.143: *{result['resolution']:.2f} Å*.")
-        if self.limitRes.get():
-            lines.append(f"Corrected up to {self.limitRes.get():g} Å.")
+            whose = "as asked for" if self.limitRes.get() else "what the best directions resolve"
+            lines.append(f"Corrected up to *{result['resolution']:.2f} Å*, {whose}.")
         if result.get("model"):
             lines.append(f"Trained for {self.epochs.get()} epochs{self._lossWords()}.")
         expected = result.get("expected_fsc_in_missing_directions")

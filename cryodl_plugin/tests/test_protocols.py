@@ -176,6 +176,8 @@ class TestValidation(PluginTest):
         ):
             prot = self.make(CryoDLProtAnisoCorrect, **values)
             self.assertIn(words, self.errors(prot), values)
+        classical = self.make(CryoDLProtAnisoCorrect, epochs=0, method=2)
+        self.assertNotIn("without a network", self.errors(classical))
 
     def testGpuList(self):
         """An empty list and 99 are refused when a GPU is to be used, and only then."""
@@ -314,6 +316,7 @@ class TestOutputs(PluginTest):
         self.assertEqual(prot.resolution.get(), 10.5)
         summary = "\n".join(prot._summary())
         self.assertIn("loss from 1 to *0.125*", summary)
+        self.assertIn("Corrected up to *10.50 Å*, what the best directions resolve", summary)
         self.assertIn("no gold-standard", summary)
         self.assertIn("Took 75 s", summary)
 

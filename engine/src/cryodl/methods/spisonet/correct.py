@@ -56,7 +56,7 @@ def prepare(config: CorrectConfig, run: RunFolder) -> Prepared:
     if config.limit_res is not None:
         check_resolution("--limit-res", config.limit_res, maps.half1)
     given = None if config.aniso_file is None else read_weight(config.aniso_file, maps.half1)
-    reference = _read_reference(config, maps.half1)
+    reference = _read_reference(config, maps.half1, run)
     _check_model(config)
     run.log(f"half maps of {maps.box_size_px} voxels, {maps.pixel_size_angstrom:.4g} A a voxel")
     halves = [maps.half1.data] + ([] if maps.half2 is None else [maps.half2.data])
@@ -76,7 +76,7 @@ def _check_model(config: CorrectConfig) -> None:
         load_network(config.pretrained_model, int(config.width), config.norm)
 
 
-def _read_reference(config: CorrectConfig, like: Volume) -> np.ndarray | None:
+def _read_reference(config: CorrectConfig, like: Volume, run: RunFolder) -> np.ndarray | None:
     if config.reference is None:
         return None
     reference = read_map(config.reference)
@@ -87,6 +87,10 @@ def _read_reference(config: CorrectConfig, like: Volume) -> np.ndarray | None:
         return reference.data
     from cryodl.core.volumes.boxes import resample_volume
 
+    run.log(
+        f"{config.reference}: resampled from {len(reference.data)} voxels of "
+        f"{reference.pixel_size_angstrom:.4g} A, as its header says, to the grid of the half maps"
+    )
     return resample_volume(
         reference.data,
         reference.pixel_size_angstrom,
