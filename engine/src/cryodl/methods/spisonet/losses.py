@@ -31,7 +31,8 @@ class CrossDirectionLoss(nn.Module):
     ``L = sum_k q |FFT(t (N(u) - y))|^2 / sum_k q |FFT(t (u - y))|^2`` with u the degraded and
     classically filled rotated map, y the rotated half map, t a taper, and
     ``q = R.rho / P * (1 - emphasis * coverage)``: the target counts where it was measured, shells
-    count alike, and the missing directions of the input count most.
+    count alike, and the missing directions of the input count most. The ratio is that of each cube,
+    so that the mean over cubes is the same however a batch is shared out.
 
     Parameters
     ----------
@@ -56,15 +57,15 @@ class CrossDirectionLoss(nn.Module):
 
     def _error(self, difference: Tensor, weight: Tensor) -> Tensor:
         spectrum = torch.fft.rfftn(difference.float() * self.taper, dim=_AXES)
-        return (weight * (spectrum.real**2 + spectrum.imag**2)).mean()
+        return (weight * (spectrum.real**2 + spectrum.imag**2)).flatten(1).mean(1)
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return ``loss``, the error relative to that of doing nothing, and both its parts."""
         image, target, weight = batch["input"], batch["target"], batch["weight"]
         error = self._error(self.network(image) - target, weight)
         untouched = self._error(image - target, weight).detach()
-        loss = error / untouched.clamp(min=1e-12)
-        return {"loss": loss, "error": error.detach(), "untouched": untouched}
+        loss = (error / untouched.clamp(min=1e-12)).mean()
+        return {"loss": loss, "error": error.detach().mean(), "untouched": untouched.mean()}
 
 
 class PublishedLoss(nn.Module):

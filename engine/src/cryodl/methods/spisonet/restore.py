@@ -12,6 +12,7 @@ from torch import nn
 from cryodl.core.fourier.filters import low_pass
 from cryodl.core.geometry.resample import centred_to_rfft
 from cryodl.core.networks.unet import UNet3D
+from cryodl.core.run.threads import thread_limit
 from cryodl.core.training.devices import limit_threads
 from cryodl.core.training.launch import local_devices, process_rank
 from cryodl.core.volumes.normalize import standardise
@@ -45,10 +46,15 @@ def restore_halves(
     network of its own that has seen nothing of the other. Maps whose matter is dark are turned to
     bright ones, for density is taken to be positive, and back at the end.
     """
-    if config.ncpus:
-        torch.set_num_threads(config.ncpus)
-    else:
-        limit_threads()
+    processes = local_devices(config.devices, config.launcher).processes
+    with thread_limit(max(1, config.ncpus // processes) if config.ncpus else 0):
+        limit_threads(processes)
+        return _restore_all(prepared, config, run)
+
+
+def _restore_all(
+    prepared: Prepared, config: CorrectConfig, run: RunFolder
+) -> tuple[list[Correction], History]:
     signs = contrast_signs(prepared.halves, prepared.masks, independent=config.independent)
     if -1 in signs:
         run.log("matter is dark in these maps: corrected with inverted contrast, and turned back")
