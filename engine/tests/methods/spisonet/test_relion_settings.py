@@ -97,3 +97,8 @@ def test_the_page_for_relion_users_names_every_variable():
     page = (Path(__file__).resolve().parents[4] / "docs" / "relion.md").read_text(encoding="utf-8")
     for name in variables().values():
         assert f"| `{name}` |" in page
+
+
+@pytest.mark.parametrize("devices", ["auto", "cuda", "cpu", "0,1"])
+def test_devices_of_the_engine_are_taken(devices):
+    assert read(DEVICES=devices).devices == devices

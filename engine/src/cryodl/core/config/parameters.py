@@ -103,8 +103,8 @@ class CommandConfig(BareConfig):
     output: Path = parameter(help="Folder for all results; made if absent.", group="Run")
     devices: Devices = parameter(
         "auto",
-        help="What to compute on: auto (the first GPU, else the CPU), cpu, or GPU numbers "
-        "such as 0,1.",
+        help="What to compute on: auto (the first GPU, else the CPU), cuda (all GPUs), cpu, or "
+        "GPU numbers such as 0,1.",
         group="Run",
         original="--gpuID",
         changeable=True,

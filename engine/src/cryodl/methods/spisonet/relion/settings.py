@@ -102,8 +102,8 @@ class RelionSettings(BaseModel):
     seed: int = parameter(0, help="Seed of all random choices (new).", group="Training", ge=0)
     devices: str = parameter(
         "auto",
-        help="auto (all GPUs that CUDA_VISIBLE_DEVICES shows, else the CPU), cpu, or GPU numbers "
-        "such as 0,1 (new).",
+        help="auto (the first GPU that CUDA_VISIBLE_DEVICES shows, else the CPU), cuda (all of "
+        "them), cpu, or GPU numbers such as 0,1 (new).",
         group="Training",
     )
     precision: Literal["32", "bf16", "16"] = parameter(
@@ -192,9 +192,9 @@ class RelionSettings(BaseModel):
     @classmethod
     def _known_devices(cls, value: str) -> str:
         numbers = value.replace(" ", "").split(",")
-        if value in ("auto", "cpu") or all(number.isdigit() for number in numbers):
+        if value in ("auto", "cuda", "cpu") or all(number.isdigit() for number in numbers):
             return value.replace(" ", "")
-        raise ValueError("expected auto, cpu, or GPU numbers such as 0,1")
+        raise ValueError("expected auto, cuda, cpu, or GPU numbers such as 0,1")
 
     @model_validator(mode="after")
     def _fits_together(self) -> RelionSettings:
