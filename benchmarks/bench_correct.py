@@ -1,10 +1,10 @@
 """Anisotropy correction against the truth: three structures, cone and preferred views, three seeds.
 
 Runs the real commands: simulate half-maps, then spisonet correct with 60 optimiser steps of the
-16-channel network (or --preset published). Prints a Markdown table of FSC and power with respect to
-the truth inside and outside the badly measured cone.
+16-channel network. Prints a Markdown table of FSC and power with respect to the truth inside and
+outside the badly measured cone.
 
-    python benchmarks/bench_correct.py [--quick] [--preset published] [--output FOLDER]
+    python benchmarks/bench_correct.py [--quick] [--output FOLDER] [-- --method published]
 """
 
 from __future__ import annotations
