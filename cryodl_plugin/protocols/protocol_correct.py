@@ -45,7 +45,7 @@ class CryoDLProtAnisoCorrect(CryoDLProtHalfMaps):
         "model": CryoDLModel,
         "modelHalf2": CryoDLModel,
         "fscs": SetOfFSCs,
-        "resolution": Float,
+        "limitResolution": Float,
         "mask": VolumeMask,
     }
     _automaticMask = "estimated"
@@ -223,8 +223,8 @@ class CryoDLProtAnisoCorrect(CryoDLProtHalfMaps):
         outputs.update(self._makeModels(result))
         if result.get("corrected_half2"):
             outputs["fscs"] = self._makeFscs(self._curves(result))
-        if result.get("resolution"):
-            outputs["resolution"] = Float(result["resolution"])
+        if result.get("limit_resolution"):
+            outputs["limitResolution"] = Float(result["limit_resolution"])
         mask = self._maskOf(result)
         if mask and self.inputMask.get() is None:
             outputs["mask"] = self._makeMask(mask)
@@ -321,9 +321,9 @@ class CryoDLProtAnisoCorrect(CryoDLProtHalfMaps):
 
     def _summaryOf(self, result):
         lines = []
-        if result.get("resolution"):
+        if result.get("limit_resolution"):
             whose = "as asked for" if self.limitRes.get() else "what the best directions resolve"
-            lines.append(f"Corrected up to *{result['resolution']:.2f} Å*, {whose}.")
+            lines.append(f"Corrected up to *{result['limit_resolution']:.2f} Å*, {whose}.")
         if result.get("model"):
             lines.append(f"Trained for {self.epochs.get()} epochs{self._lossWords()}.")
         expected = result.get("expected_fsc_in_missing_directions")

@@ -161,7 +161,7 @@ class PluginTest(BaseTest):
                 "mask": convert.sphereMask(BOX, 10),
                 "model": "weights",
             },
-            {"resolution": 10.5, "loss": 0.125},
+            {"limit_resolution": 10.5, "loss": 0.125},
             rows,
         )
 

@@ -313,7 +313,7 @@ class TestOutputs(PluginTest):
         labels = [fsc.getObjLabel() for fsc in prot.fscs]
         self.assertEqual(labels, ["before", "after (halves are correlated)"])
         self.assertTrue(os.path.exists(prot.mask.getFileName()))
-        self.assertEqual(prot.resolution.get(), 10.5)
+        self.assertEqual(prot.limitResolution.get(), 10.5)
         summary = "\n".join(prot._summary())
         self.assertIn("loss from 1 to *0.125*", summary)
         self.assertIn("Corrected up to *10.50 Å*, what the best directions resolve", summary)

@@ -62,7 +62,7 @@ def test_result_names_what_was_made(plain):
         "report": "report.html",
     }
     assert {key: result[key] for key in named} == named
-    assert result["command"] == "spisonet correct" and result["resolution"] == LIMIT
+    assert result["command"] == "spisonet correct" and result["limit_resolution"] == LIMIT
     assert result["loss"] > 0 and 0 <= result["expected_fsc_in_missing_directions"] <= 1
     assert set(result["files"]) == set(named.values())
     own = {"config.json", "log.txt", "metrics.jsonl", "progress.json", "result.json", "checkpoints"}

@@ -37,7 +37,7 @@ def run_correct(config: CorrectConfig, run: RunFolder) -> None:
         for number, correction in enumerate(corrections, start=1)
     ]
     run.add_value("loss", history[-1]["loss"] if history else None)
-    run.add_value("resolution", round(prepared.limit_angstrom, 3))
+    run.add_value("limit_resolution", round(prepared.limit_angstrom, 3))
     correct_report.write(config, prepared, finished, corrections, history, truth, run)
 
 

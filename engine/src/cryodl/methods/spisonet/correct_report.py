@@ -127,10 +127,9 @@ def _write_cautions(config: CorrectConfig, prepared: Prepared, run: RunFolder) -
             f"Both half maps hold the reference up to {config.ref_resolution:g} Å; their FSC says "
             "nothing there."
         )
-    if config.method != "classical":
-        report.distrust(
-            "Filled directions are predicted, not measured. Do not build into features that only "
-            "the corrected map shows."
-        )
+    report.distrust(
+        "Filled directions are predicted, not measured. Do not build into features that only the "
+        "corrected map shows."
+    )
     if prepared.maps.same_data:
         report.distrust("Both half maps hold the same values: nothing can be learned of the noise.")

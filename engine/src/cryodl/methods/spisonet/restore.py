@@ -104,6 +104,8 @@ class Part:
         self.phase = "" if count == 1 else f"half{group[0] + 1}"
         self.span = (number / count, (number + 1) / count)
         self.number = number
+        # Independent networks that began alike would invent alike.
+        self.seed = config.seed + number
         self.cube_size_px = fitting_cube_size(config.cube_size, prepared.maps.box_size_px)
         self.tile_size_px = max(config.predict_crop_size, self.cube_size_px + 16)
         if self.cube_size_px < config.cube_size:
@@ -129,7 +131,7 @@ class Part:
         width, norm = int(self.config.width), self.config.norm
         if self.config.pretrained_model is not None:
             return load_network(self.config.pretrained_model, width, norm)
-        network = build_network(width, norm, self.config.seed)
+        network = build_network(width, norm, self.seed)
         if self.config.method == "cross-direction":
             # Start as the identity: the classical filling is the first guess, not noise.
             for parameter in network.exit.parameters():
@@ -142,7 +144,7 @@ class Part:
             batch_size=self.config.batch_size,
             accumulate=self.config.acc_batches,
             emphasis=self.config.emphasis,
-            seed=self.config.seed,
+            seed=self.seed,
         )
         step: nn.Module
         source: Any
@@ -206,7 +208,7 @@ class Part:
         )
         start = self.span[0] + _TRAINED * (self.span[1] - self.span[0])
         calibration = corrector.calibrate(
-            self.config.seed,
+            self.seed,
             lambda fraction: self.run.progress(
                 start + (self.span[1] - start) * fraction, "predicting"
             ),
