@@ -222,15 +222,16 @@ def test_other_methods(method, small, tmp_path):
     low = measured_region(24) & (shell_index(24) > 0) & (shell_index(24) < 4)
     assert 0.5 < slope(found, given, low) < 1.5
     report = (folder / "report.html").read_text()
-    assert ("predicted, not measured" in report) is (method == "published")
+    assert "predicted, not measured" in report
 
 
 def test_the_published_method_with_all_its_switches(small, tmp_path):
     options = ["--method", "published", "--rescale", "--match", "shell", "--beta", "0"]
-    folder, _ = correct(small, tmp_path / "out", *options, "--limit-res", "12")
+    options += ["--limit-res", "12"]
+    folder, _ = correct(small, tmp_path / "out", *options, halves=("half1.mrc",))
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     assert {"Lc1", "Le1"} <= set(json.loads(lines[0])) and "Lc2" not in json.loads(lines[0])
-    assert np.isfinite(load(folder / "corrected_half2.mrc")).all()
+    assert np.isfinite(load(folder / "corrected_half1.mrc")).all()
 
 
 @pytest.mark.slow
