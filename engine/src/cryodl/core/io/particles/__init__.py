@@ -1,0 +1,1 @@
+"""Particles of every program in one model: read, convert, write."""
