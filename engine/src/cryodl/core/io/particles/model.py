@@ -195,17 +195,13 @@ class ParticleSet:
             blocks[self.particle_block] = (
                 blocks[self.particle_block].iloc[rows].reset_index(drop=True)
             )
-        arrays = {
-            name: getattr(self, name)[rows]
-            for name in _ROW_ARRAYS
-            if getattr(self, name) is not None
-        }
-        lists = {
-            name: [getattr(self, name)[i] for i in rows]
-            for name in _ROW_LISTS
-            if getattr(self, name)
-        }
-        return replace(self, blocks=blocks, **arrays, **lists)
+        kept: dict[str, Any] = {}
+        for name in _ROW_ARRAYS:
+            if getattr(self, name) is not None:
+                kept[name] = getattr(self, name)[rows]
+        for name in _ROW_LISTS:
+            kept[name] = [getattr(self, name)[i] for i in rows if getattr(self, name)]
+        return replace(self, blocks=blocks, **kept)
 
     def with_poses(
         self, rotations: NDArray[np.float64], shifts_angstrom: NDArray[np.float64]
