@@ -62,6 +62,7 @@ def outdated() -> dict[Path, str | None]:
         for group in GROUPS
         for command in commands_of(group)
     }
+    wanted[SCHEMAS / "relion_wrapper.json"] = wrapper_schema_text()
     wanted.update({path: None for path in SCHEMAS.glob("*.json") if path not in wanted})
     wanted.update({page: page_text(page) for page in sorted(DOCS.rglob("*.md"))})
     return {
@@ -79,6 +80,24 @@ def schema_name(command: Command) -> str:
 def schema_text(command: Command) -> str:
     """Return what ``cryodl schema`` prints for a command."""
     return json.dumps(describe(command), indent=1, ensure_ascii=False) + "\n"
+
+
+def wrapper_schema_text() -> str:
+    """Return the variables of `relion_wrapper` in the form of a command's schema."""
+    from cryodl.methods.spisonet.relion import settings
+
+    fields = settings.RelionSettings.model_fields
+    described = {
+        "group": "relion_wrapper",
+        "verb": "",
+        "summary": "Misalignment correction inside a RELION refinement.",
+        "help": "Variables of the environment, by the name in `original`.",
+        "parameters": [
+            {**describe_field(field, fields[field]), "flag": None, "original": name}
+            for field, name in settings.variables().items()
+        ],
+    }
+    return json.dumps(described, indent=1, ensure_ascii=False) + "\n"
 
 
 def page_text(page: Path) -> str:
