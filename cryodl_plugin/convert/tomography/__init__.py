@@ -1,0 +1,82 @@
+"""Scipion's tomography sets <-> STAR files of the engine; the one place that knows both."""
+
+from cryodl_plugin.convert.tomography.columns import PARTICLE_ID, extraValues
+from cryodl_plugin.convert.tomography.coordinates import (
+    Places,
+    appendCoordinates,
+    coordinateRows,
+    makeCoordinate,
+    writeCoordinates,
+)
+from cryodl_plugin.convert.tomography.matrices import (
+    centredToPixels,
+    combinePose,
+    eulerToMatrix,
+    matrixToEuler,
+    pixelsToCentred,
+    poseToTransform,
+    splitPose,
+    transformToPose,
+    transformToRelionMatrix,
+)
+from cryodl_plugin.convert.tomography.star_files import StarError, readStar, writeStar
+from cryodl_plugin.convert.tomography.subtomograms import (
+    ParticleTable,
+    appendSubtomograms,
+    classAssignment,
+    fillClasses,
+    readParticles,
+    subtomogramRows,
+    updateSubtomograms,
+    writeSubtomograms,
+)
+from cryodl_plugin.convert.tomography.tomograms import (
+    makeAcquisition,
+    makeTomogram,
+    makeTomoMask,
+    originOffset,
+    tiltAxis,
+    tiltRange,
+    tomogramId,
+    tomogramsById,
+    writeTomograms,
+)
+
+__all__ = [
+    "PARTICLE_ID",
+    "ParticleTable",
+    "Places",
+    "StarError",
+    "appendCoordinates",
+    "appendSubtomograms",
+    "centredToPixels",
+    "classAssignment",
+    "combinePose",
+    "coordinateRows",
+    "eulerToMatrix",
+    "extraValues",
+    "fillClasses",
+    "makeAcquisition",
+    "makeCoordinate",
+    "makeTomoMask",
+    "makeTomogram",
+    "matrixToEuler",
+    "originOffset",
+    "pixelsToCentred",
+    "poseToTransform",
+    "readParticles",
+    "readStar",
+    "splitPose",
+    "subtomogramRows",
+    "tiltAxis",
+    "tiltRange",
+    "tomogramId",
+    "tomogramsById",
+    "transformToPose",
+    "transformToRelionMatrix",
+    "updateSubtomograms",
+    "writeCoordinates",
+    "writeStar",
+    "writeSubtomograms",
+    "writeTomograms",
+]
