@@ -181,6 +181,35 @@ def write_volume(
             _write_slabs(stream, header, volume)
 
 
+def open_tomogram(
+    path: str | os.PathLike[str], *, pixel_size_angstrom: float | None = None
+) -> Volume:
+    """Open a tomogram of any size without reading its voxels.
+
+    Returns
+    -------
+    Volume
+        `data` is `(z, y, x)` in the file's own type, a memory map that cannot be written to; of
+        a compressed file the voxels are in memory. They may be infinite, NaN or all the same.
+
+    Raises
+    ------
+    InputError
+        The file is missing, unreadable, damaged, or not a volume with a pixel size.
+    """
+    source = Path(path)
+    header, stored = load(source, True, read_only=True)
+    _refuse_stack(source, header)
+    return Volume(
+        data=stored.transpose(header.axes_to_zyx),
+        pixel_size_angstrom=_pixel_size(source, header, pixel_size_angstrom),
+        origin_xyz_angstrom=header.origin_xyz_angstrom,
+        nstart_xyz=header.nstart_xyz,
+        labels=header.labels,
+        path=source,
+    )
+
+
 def read_stack(path: str | os.PathLike[str], *, memory_map: bool = True) -> NDArray[np.float32]:
     """Read a stack of 2D images, such as a `.mrcs`; the pixel size belongs to its STAR file.
 

@@ -22,7 +22,7 @@ _GZIP_MAX_RATIO = 1040  # deflate cannot do better than 1032 to 1
 _READ_BYTES = 1 << 24
 
 
-def load(source: Path, memory_map: bool) -> tuple[Header, NDArray]:
+def load(source: Path, memory_map: bool, *, read_only: bool = False) -> tuple[Header, NDArray]:
     """Return the header and the voxels in the file's own order, type and byte order.
 
     Parameters
@@ -31,6 +31,9 @@ def load(source: Path, memory_map: bool) -> tuple[Header, NDArray]:
         An MRC file, compressed with gzip or not.
     memory_map : bool
         Leave little-endian float32 voxels on the disk. What is written to the map stays private.
+    read_only : bool
+        Leave voxels of any type on the disk, unless compressed, in a map that cannot be written to:
+        it takes no memory however large, where a private one is counted in full.
 
     Raises
     ------
@@ -44,7 +47,7 @@ def load(source: Path, memory_map: bool) -> tuple[Header, NDArray]:
             stream.seek(0)
             if compressed:
                 return _load_compressed(source, stream)
-            return _load_plain(source, stream, memory_map)
+            return _load_plain(source, stream, memory_map, read_only)
     except OSError as error:
         raise InputError(
             f"{source}: could not be read ({error.strerror or error}), expected a readable MRC "
@@ -77,11 +80,15 @@ def _check_file(source: Path) -> None:
         )
 
 
-def _load_plain(source: Path, stream: BinaryIO, memory_map: bool) -> tuple[Header, NDArray]:
+def _load_plain(
+    source: Path, stream: BinaryIO, memory_map: bool, read_only: bool
+) -> tuple[Header, NDArray]:
     header = parse_header(stream.read(HEADER_BYTES), str(source))
     size = source.stat().st_size
     _check_length(source, header, size)
     offset, dtype, shape = header.data_offset, header.dtype, header.shape_file
+    if read_only:
+        return header, np.memmap(source, dtype=dtype, mode="r", offset=offset, shape=shape)
     if memory_map and dtype == np.dtype("<f4") and offset % 4 == 0:
         # "c": changes stay in memory; torch refuses arrays that cannot be written to.
         return header, np.memmap(source, dtype=dtype, mode="c", offset=offset, shape=shape)
