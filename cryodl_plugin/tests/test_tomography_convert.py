@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from pwem.objects import Transform
 from pyworkflow.object import Float, Pointer
+from tomo.constants import BOTTOM_LEFT_CORNER
 from tomo.objects import (
     SetOfClassesSubTomograms,
     SetOfSubTomograms,
@@ -193,6 +194,59 @@ class TestSubtomograms(TomographyTest):
         tomography.writeStar(path, {"particles": [{"rlnOpticsGroup": 1}]})
         with self.assertRaisesRegex(tomography.StarError, "no pixel size"):
             tomography.readParticles(path)
+
+
+class TestImages(TomographyTest):
+    """Files of others, and files the engine has cut out."""
+
+    def testLinks(self):
+        """Two files of one name in two folders become two links; their rows name them."""
+        outside = self.temporary("outside")
+        rows = []
+        for name in ("a/1.mrc", "b/1.mrc"):
+            os.makedirs(os.path.dirname(os.path.join(outside, name)), exist_ok=True)
+            convert.writeMap(os.path.join(outside, name), np.ones((4, 4, 4)), 2)
+            rows.append({"rlnImageName": f"outside/{name}"})
+        rows.append({"rlnImageName": "000002@outside/b/1.mrc"})
+        table = tomography.ParticleTable(self.temporary("x.star"), rows, 2, 2)
+        folder = self.temporary("links")
+        for copy in (False, True):
+            given = tomography.ParticleTable(table.path, [dict(row) for row in rows], 2, 2)
+            self.assertEqual(tomography.linkImages(given, folder, copy), 2)
+            names = [row["rlnImageName"] for row in given.rows]
+            self.assertEqual(names[2], f"000002@{names[1]}")
+            for name in names[:2]:
+                self.assertEqual(os.path.islink(name), not copy)
+                self.assertFalse(os.path.isabs(name))
+                np.testing.assert_array_equal(convert.readMap(name), np.ones((4, 4, 4)))
+        rows[0]["rlnImageName"] = "gone.mrc"
+        with self.assertRaisesRegex(tomography.StarError, "gone.mrc does not exist"):
+            tomography.linkImages(table, folder)
+
+    def testExtracted(self):
+        """Boxes find their coordinates by id, also when one was dropped and the order is other."""
+        path = self.temporary("cut.star")
+        tomography.writeCoordinates(self.source.coordinates, path)
+        table = tomography.readParticles(path)
+        for row, item in zip(table.rows, self.source.subtomograms):
+            row["rlnImageName"] = item.getFileName()
+        table.rows.reverse()
+        del table.rows[2]
+        output = SetOfSubTomograms.create(self.source._getPath(), template="cut%s.sqlite")
+        output.setSamplingRate(TOMOGRAM_SAMPLING)
+        output.setCoordinates3D(Pointer(self.source, extended="coordinates"))
+        left = tomography.appendExtracted(output, self.source.coordinates, table)
+        output.write()
+        self.assertEqual((left, output.getSize()), (1, 4))
+        images = {item.getObjId(): item.getFileName() for item in self.source.subtomograms}
+        for item in output.iterSubtomos():
+            key = item.getObjId()
+            self.assertNotEqual(key, 3)
+            self.assertEqual(item.getFileName(), images[key])
+            place = item.getCoordinate3D().getPosition(BOTTOM_LEFT_CORNER)
+            np.testing.assert_allclose(place, PLACES[key - 1])
+            self.assertEqual(tomography.tiltRange(item), (-60, 57))
+            self.assertEqual(item.getVolName(), item.getCoordinate3D().getTomoId())
 
 
 class TestTomograms(TomographyTest):

@@ -8,6 +8,7 @@ from cryodl_plugin.convert.tomography.coordinates import (
     makeCoordinate,
     writeCoordinates,
 )
+from cryodl_plugin.convert.tomography.images import appendExtracted, linkImages
 from cryodl_plugin.convert.tomography.matrices import (
     centredToPixels,
     combinePose,
@@ -48,6 +49,7 @@ __all__ = [
     "Places",
     "StarError",
     "appendCoordinates",
+    "appendExtracted",
     "appendSubtomograms",
     "centredToPixels",
     "classAssignment",
@@ -56,6 +58,7 @@ __all__ = [
     "eulerToMatrix",
     "extraValues",
     "fillClasses",
+    "linkImages",
     "makeAcquisition",
     "makeCoordinate",
     "makeTomoMask",

@@ -12,10 +12,18 @@ PARTICLE_ID = "cdlParticleId"
 """Column with the id of the Scipion item: rows are told apart by it and never by their order."""
 
 _PREFIXES = {"_cryodl": "cdl", "_rln": "rln"}
-_POSE = {f"rlnAngle{name}" for name in ("Rot", "Tilt", "Psi")} | {
-    f"rlnOrigin{axis}Angst" for axis in "XYZ"
+BOX_ANGLES = tuple(f"rlnTomoSubtomogram{name}" for name in ("Rot", "Tilt", "Psi"))
+_POSE = {f"rlnAngle{name}" for name in ("Rot", "Tilt", "Psi")} | set(BOX_ANGLES)
+_PLACE = {
+    label
+    for axis in "XYZ"
+    for label in (
+        f"rlnCoordinate{axis}",
+        f"rlnCenteredCoordinate{axis}Angst",
+        f"rlnOrigin{axis}",
+        f"rlnOrigin{axis}Angst",
+    )
 }
-_PLACE = {f"rlnCoordinate{axis}" for axis in "XYZ"}
 _OWN = {
     PARTICLE_ID,
     "rlnTomoName",

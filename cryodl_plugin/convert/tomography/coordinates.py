@@ -5,12 +5,14 @@ from tomo.constants import BOTTOM_LEFT_CORNER
 from tomo.objects import Coordinate3D
 
 from cryodl_plugin.convert.tomography.columns import (
+    BOX_ANGLES,
     PARTICLE_ID,
     columnTypes,
     extraValues,
     setExtras,
 )
 from cryodl_plugin.convert.tomography.matrices import (
+    combinePose,
     eulerToMatrix,
     matrixToEuler,
     poseToTransform,
@@ -148,8 +150,10 @@ def rowNumbers(row, labels, default=None):
 
 
 def rowPose(row):
-    """Return A and s in Å of a row; no angles mean no turn."""
-    return eulerToMatrix(*rowNumbers(row, ANGLES, 0)), rowNumbers(row, ORIGIN, 0)
+    """Return A and s in Å of a row, both parts of a pose of RELION 5; no angles mean no turn."""
+    box = eulerToMatrix(*rowNumbers(row, BOX_ANGLES, 0))
+    inside = eulerToMatrix(*rowNumbers(row, ANGLES, 0))
+    return combinePose(box, inside, rowNumbers(row, ORIGIN, 0))
 
 
 def appendCoordinates(output, rows, tomograms, samplingRate, applyShifts=True):

@@ -1,0 +1,123 @@
+"""Image files of particles: links to those of others, sets of those the engine has cut out."""
+
+import os
+import shutil
+
+from pwem.objects import Transform
+from tomo.objects import SubTomogram
+
+from cryodl_plugin.convert.tomography.columns import columnTypes, setExtras
+from cryodl_plugin.convert.tomography.coordinates import Places, rowPose
+from cryodl_plugin.convert.tomography.matrices import poseToTransform
+from cryodl_plugin.convert.tomography.star_files import StarError
+
+
+def linkImages(table, folder, copy=False):
+    """Link, or copy, the images of a table into a folder and name them there.
+
+    Parameters
+    ----------
+    table : ParticleTable
+        Its rows are changed; names count from the working directory or from the table's file.
+    folder : str
+        Of the project, so that the set does not depend on absolute paths.
+    copy : bool
+        Copy instead of linking.
+
+    Returns
+    -------
+    int
+        Number of files.
+
+    Raises
+    ------
+    StarError
+        An image that is not there.
+    """
+    names = {}
+    for row in table.rows:
+        index, at, name = table.imageOf(row).rpartition("@")
+        if name not in names:
+            names[name] = _found(name, table.path)
+        row["rlnImageName"] = f"{index}{at}{name}"
+    targets = _targets(names.values(), folder)
+    os.makedirs(folder, exist_ok=True)
+    for source, target in targets.items():
+        if os.path.lexists(target):
+            os.remove(target)
+        if copy:
+            shutil.copyfile(source, target)
+        else:
+            os.symlink(source, target)
+    for row in table.rows:
+        index, at, name = row["rlnImageName"].rpartition("@")
+        row["rlnImageName"] = f"{index}{at}{targets[names[name]]}"
+    return len(targets)
+
+
+def appendExtracted(output, coordinates, table, tomograms=None):
+    """Append a subtomogram for each box that was cut out; it has the id of its coordinate.
+
+    Parameters
+    ----------
+    output : SetOfSubTomograms
+        With its sampling rate and the pointer to the coordinates.
+    coordinates : SetOfCoordinates3D
+        What was extracted.
+    table : ParticleTable
+        What the engine has made of them.
+    tomograms : SetOfTomograms, optional
+        From which was extracted, if not from those of the coordinates; for the tilts.
+
+    Returns
+    -------
+    int
+        Coordinates that got no subtomogram.
+    """
+    rows = table.byId()
+    types = columnTypes(table.rows)
+    recorded = Places(tomograms or coordinates.getPrecedents()).tomograms
+    left = 0
+    for coordinate in coordinates.iterCoordinates(orderBy="id"):
+        row = rows.get(coordinate.getObjId())
+        if row is None:
+            left += 1
+            continue
+        item = SubTomogram()
+        item.setObjId(coordinate.getObjId())
+        item.setFileName(table.imageOf(row))
+        item.setSamplingRate(table.samplingRate)
+        item.setCoordinate3D(coordinate.clone())
+        item.setVolName(coordinate.getTomoId())
+        tomogram = recorded.get(coordinate.getTomoId())
+        if tomogram is not None and tomogram.hasAcquisition():
+            item.setAcquisition(tomogram.getAcquisition().clone())
+        rotation, shift = rowPose(row)
+        item.setTransform(Transform(poseToTransform(rotation, shift / table.samplingRate)))
+        setExtras(item, row, types)
+        output.append(item)
+    return left
+
+
+def _found(name, tablePath):
+    for folder in ("", os.path.dirname(tablePath)):
+        path = os.path.abspath(os.path.join(folder, name))
+        if os.path.exists(path):
+            return path
+    raise StarError(f"{tablePath}: image {name} does not exist; say where the images are")
+
+
+def _targets(sources, folder):
+    """Return source -> name in the folder, told apart by their folders where need be."""
+    sources = list(dict.fromkeys(sources))
+    if not sources:
+        return {}
+    common = os.path.dirname(sources[0]) if len(sources) == 1 else os.path.commonpath(sources)
+    targets, taken = {}, set()
+    for source in sources:
+        name = os.path.relpath(source, common).replace(os.sep, "_")
+        while name in taken:
+            name = f"_{name}"
+        taken.add(name)
+        targets[source] = os.path.join(folder, name)
+    return targets
