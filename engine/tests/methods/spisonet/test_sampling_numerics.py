@@ -8,7 +8,6 @@ from cryodl.methods.spisonet.sampling import (
     compute_sampling,
     view_directions_xyz,
 )
-from cryodl.methods.spisonet.symmetry import symmetry_rotations
 
 
 def density(rot, tilt, n=48, **options):
@@ -94,37 +93,6 @@ def test_resolution_limits():
 def test_symmetry_copies_the_views():
     one = density([0.0, 120, 240], [60, 60, 60])
     np.testing.assert_allclose(density([0.0], [60], symmetry="C3"), one, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("group", "order"),
-    [("c1", 1), ("C7", 7), ("D2", 4), ("D7", 14), ("T", 12), ("O", 24)]
-    + [(name, 60) for name in ("I", "I1", "I2", "I3", "I4")],
-)
-def test_groups_are_complete_and_closed(group, order):
-    rotations = symmetry_rotations(group)
-    assert rotations.shape == (order, 3, 3)
-    np.testing.assert_allclose(np.linalg.det(rotations), 1)
-    products = np.einsum("aij,bjk->abik", rotations, rotations).reshape(-1, 1, 9)
-    known = rotations.reshape(1, -1, 9)
-    assert np.abs(products - known).max(axis=2).min(axis=1).max() < 1e-6
-
-
-@pytest.mark.parametrize(
-    ("group", "member"),
-    [
-        ("T", [[-0.5, 0.866025, 0], [-0.866025, -0.5, 0], [0, 0, 1]]),
-        ("O", [[0, 1, 0], [0, 0, 1], [1, 0, 0]]),
-        ("I", [[0.5, 0.809017, 0.309017], [-0.809017, 0.309017, 0.5], [0.309017, -0.5, 0.809017]]),
-        ("I1", [[1, 0, 0], [0, -1, 0], [0, 0, -1]]),
-        ("I3", [[-0.447214, 0, -0.894427], [0, -1, 0], [-0.894427, 0, 0.447214]]),
-        ("D2", [[1, 0, 0], [0, -1, 0], [0, 0, -1]]),
-    ],
-)
-def test_groups_are_oriented_as_in_relion(group, member):
-    # Printed by relion_refine --print_symmetry_ops of RELION 3.1.3.
-    difference = np.abs(symmetry_rotations(group) - np.array(member)).max(axis=(1, 2))
-    assert difference.min() < 1e-5
 
 
 def test_bad_input_is_refused():

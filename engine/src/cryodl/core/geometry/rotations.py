@@ -214,24 +214,46 @@ def random_rotations(n: int, generator: np.random.Generator) -> NDArray[np.float
     return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
 
 
-def angular_distance_degrees(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
+def angular_distance_degrees(
+    first: ArrayLike, second: ArrayLike, symmetry: str = "C1"
+) -> NDArray[np.float64]:
     """Return the angle of the rotation from one pose to another.
 
     Parameters
     ----------
     first, second : (..., 3, 3) array
         Rotations; shapes broadcast.
+    symmetry : str
+        Point group of the reference: the smallest angle to any equivalent pose ``second @ g``.
 
     Returns
     -------
     ndarray, (...) float64
         0 to 180 degrees, exact at both ends.
+
+    Raises
+    ------
+    InputError
+        A matrix is not a rotation.
+    ConfigError
+        The group is unknown.
     """
     a, b = _checked_rotation(first), _checked_rotation(second)
+    if symmetry.strip().upper() == "C1":
+        return _angle_between(a, b)
+    from cryodl.core.geometry.symmetry import symmetry_matrices
+
+    smallest = np.full(np.broadcast_shapes(a.shape, b.shape)[:-2], 180.0)
+    for matrix in symmetry_matrices(symmetry):
+        smallest = np.minimum(smallest, _angle_between(a, b @ matrix))
+    return smallest
+
+
+def _angle_between(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
     # The trace alone loses half the digits near 0, the difference alone near 180 degrees.
     sine_half = np.sqrt(np.square(a - b).sum(axis=(-1, -2)) / 8)
     cosine_half = np.sqrt(np.maximum(1 + (a * b).sum(axis=(-1, -2)), 0)) / 2
-    return np.rad2deg(2 * np.arctan2(sine_half, cosine_half))
+    return np.asarray(np.rad2deg(2 * np.arctan2(sine_half, cosine_half)))
 
 
 def rotate_volume(

@@ -9,9 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from cryodl.core.fourier.filters import radius_of_resolution_px
 from cryodl.core.fourier.grids import centred_axis_px, shell_index
+from cryodl.core.geometry.symmetry import symmetry_matrices
 from cryodl.errors import ConfigError, InputError
 from cryodl.methods.spisonet.sphere_cells import CELL_COUNT, cell_directions_xyz, cell_of
-from cryodl.methods.spisonet.symmetry import symmetry_rotations
 
 # Half-thickness of a view's central slice as a fraction of Nyquist: the published sqrt(5) voxels of
 # a grid of 64, of which the coordinates go from -1 to 1.
@@ -82,7 +82,7 @@ def compute_sampling(
     low_resolution_angstrom, high_resolution_angstrom : float
         Shells coarser than the first are 1, finer than the second 0. Beyond Nyquist all is 0.
     symmetry : str
-        Point group of the reconstruction, see `symmetry_rotations`.
+        Point group of the reconstruction, see `symmetry_matrices`.
 
     Returns
     -------
@@ -106,7 +106,7 @@ def compute_sampling(
             "empty; give the larger number as the low resolution"
         )
     views = view_directions_xyz(rot_degrees, tilt_degrees)
-    copies = np.einsum("sij,vj->svi", symmetry_rotations(symmetry), views).reshape(-1, 3)
+    copies = np.einsum("sij,vj->svi", symmetry_matrices(symmetry), views).reshape(-1, 3)
     directions, counts = _group_views(copies)
     shells = np.arange(box_size_px // 2 + 1)
     table = _shell_table(_slab_counts(directions, counts), shells, box_size_px)
