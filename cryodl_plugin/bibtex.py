@@ -18,4 +18,14 @@
     year = {2017},
     doi = {https://doi.org/10.1038/nmeth.4347}
 }
+
+@article{Zivanov2018,
+    author = {Zivanov, Jasenko and Nakane, Takanori and Forsberg, Björn O. and Kimanius, Dari and Hagen, Wim J. H. and Lindahl, Erik and Scheres, Sjors H. W.},
+    title = {New tools for automated high-resolution cryo-EM structure determination in RELION-3},
+    journal = {eLife},
+    volume = {7},
+    pages = {e42166},
+    year = {2018},
+    doi = {https://doi.org/10.7554/eLife.42166}
+}
 """  # noqa: D205, D400, E501 - Scipion reads this docstring as BibTeX

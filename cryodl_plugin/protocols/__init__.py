@@ -2,6 +2,12 @@
 
 from cryodl_plugin.protocols.protocol_correct import CryoDLProtAnisoCorrect
 from cryodl_plugin.protocols.protocol_fsc3d import CryoDLProtFsc3D
+from cryodl_plugin.protocols.protocol_misalign import CryoDLProtMisalignRefine
 from cryodl_plugin.protocols.protocol_simulate import CryoDLProtSimulateHalfMaps
 
-__all__ = ["CryoDLProtAnisoCorrect", "CryoDLProtFsc3D", "CryoDLProtSimulateHalfMaps"]
+__all__ = [
+    "CryoDLProtAnisoCorrect",
+    "CryoDLProtFsc3D",
+    "CryoDLProtMisalignRefine",
+    "CryoDLProtSimulateHalfMaps",
+]
