@@ -34,6 +34,10 @@ GROUPS: dict[str, tuple[str, str]] = {
         "Directional resolution (3DFSC) and anisotropy correction of half maps.",
     ),
     "simulate": ("cryodl.commands.simulate", "Test data with known truth."),
+    "particles": (
+        "cryodl.commands.particles",
+        "Particle files: look at them, turn one dialect into another, extract subtomograms.",
+    ),
 }
 SINGLES: dict[str, tuple[str, str]] = {
     "doctor": (

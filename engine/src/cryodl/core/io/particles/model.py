@@ -33,7 +33,8 @@ class TiltSeries:
     name : str
         Of the tomogram.
     tilt_angles_degrees : (K,) float64
-        Rotation of the specimen about the tilt axis.
+        Active, right-handed rotations t of the specimen about the tilt axis a: the beam runs along
+        ``(-sin t sin a, sin t cos a, cos t)`` of the tomogram.
     tilt_axis_degrees : float
         From the x axis of the tomogram, in its xy plane: 90 is a tilt axis along y.
     dose_e_per_angstrom2 : (K,) float64
@@ -81,6 +82,7 @@ class ReadingReport:
 
     read: int
     dropped: Counter[str] = field(default_factory=Counter)
+    remarks: tuple[str, ...] = ()
 
     @property
     def kept(self) -> int:
@@ -90,7 +92,8 @@ class ReadingReport:
     def lines(self) -> list[str]:
         """Return the account for people, one line a reason."""
         lines = [f"{self.read} particles read, {self.kept} kept"]
-        return lines + [f"{count} dropped: {reason}" for reason, count in self.dropped.items()]
+        lines += [f"{count} dropped: {reason}" for reason, count in self.dropped.items()]
+        return lines + [f"note: {remark}" for remark in self.remarks]
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,8 @@ class ParticleSet:
     tilt_range_degrees : (float, float), optional
         Of all particles, when no list of tilts is known.
     visible_frames : (N, K) bool, optional
-        Which tilts a stack holds, for ``tilt_stack``.
+        Which tilts of the series a particle has, for ``tilt_stack``; where tomograms have
+        different numbers of tilts, K is the largest and the others end in False.
     blocks : StarBlocks
         All the file held, the rows of the particle table already those that were kept.
     particle_block : str
@@ -144,6 +148,11 @@ class ParticleSet:
         What became of the rows that were read.
     path : Path, optional
         The file.
+    box_rotations : (N, 3, 3) float64, optional
+        A_sub, the rotation with which RELION 4 and 5 cut the boxes; None stands for boxes that lie
+        as the tomogram does. For poses in the frame of the boxes see `box_poses`.
+    companions : dict of str to Path
+        Label of an optimisation set (``rlnTomoTomogramsFile``) to the file it names.
     """
 
     names: list[str]
@@ -168,6 +177,8 @@ class ParticleSet:
     dialect: Dialect
     report: ReadingReport
     path: Path | None = None
+    box_rotations: NDArray[np.float64] | None = None
+    companions: dict[str, Path] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Return the number of particles."""
@@ -202,6 +213,17 @@ class ParticleSet:
         for name in _ROW_LISTS:
             kept[name] = [getattr(self, name)[i] for i in rows if getattr(self, name)]
         return replace(self, blocks=blocks, **kept)
+
+    def box_poses(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return rotations and shifts (Å) in the frame of the boxes: what averages volumes.
+
+        ``x_box = A_part x_reference - o`` with ``A_part = A_sub^T A`` and ``o = A_sub^T s``; the
+        same as `rotations` and `shifts_angstrom` unless the boxes were cut rotated.
+        """
+        if self.box_rotations is None:
+            return self.rotations, self.shifts_angstrom
+        inverse = np.swapaxes(self.box_rotations, 1, 2)
+        return inverse @ self.rotations, np.einsum("nij,nj->ni", inverse, self.shifts_angstrom)
 
     def with_poses(
         self, rotations: NDArray[np.float64], shifts_angstrom: NDArray[np.float64]
@@ -238,5 +260,6 @@ _ROW_ARRAYS = (
     "half_sets",
     "classes",
     "visible_frames",
+    "box_rotations",
 )
 _ROW_LISTS = ("names", "tomograms", "image_paths", "ctf_paths")

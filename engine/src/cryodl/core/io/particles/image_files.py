@@ -1,0 +1,189 @@
+"""Where the images of a particle file lie, and whether they are there.
+
+RELION writes names that count from its project folder, Warp names that count from the file itself,
+and both are moved about; a name is looked for from every place it may count from.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from stat import S_ISREG
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryodl.core.io.mrc_bytes import load
+from cryodl.core.io.mrc_header import HEADER_BYTES, Header, parse_header
+from cryodl.errors import InputError
+
+MISSING = "the image file does not exist"
+DAMAGED = "the image file is damaged or not MRC"
+BEYOND = "the image number is beyond the stack"
+UNREADABLE_NAME = "the image name cannot be read"
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+def split_image_names(names: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
+    """Take ``000012@stack.mrcs`` apart.
+
+    Returns
+    -------
+    files : list of str
+        The part after the @, empty where the name cannot be read.
+    numbers : (N,) int64
+        The image number from 0, -1 for names without an @.
+    """
+    files: list[str] = []
+    numbers = np.full(len(names), -1, dtype=np.int64)
+    for i, name in enumerate(names):
+        number, at, file = name.partition("@")
+        if not at:
+            files.append(name)
+        elif number.isascii() and number.isdigit() and 0 < len(number) < 16 and int(number) > 0:
+            numbers[i] = int(number) - 1
+            files.append(file)
+        else:
+            files.append("")
+    return files, numbers
+
+
+class FileFinder:
+    """Finds files by the names in a STAR file.
+
+    Parameters
+    ----------
+    star : path-like
+        The STAR file.
+    folder : path-like, optional
+        Where to look first, also without the leading folders of a name.
+    """
+
+    def __init__(self, star: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None):
+        here = Path(star).absolute().parent
+        self.folder = Path(folder).absolute() if folder is not None else None
+        self.bases = [here, *here.parents]
+        self._known: dict[str, Path] = {}
+
+    def find(self, name: str) -> Path:
+        """Return the path of the file of that name; one that need not exist if none does.
+
+        Names that share their folder are looked for in the place where the first was found.
+        """
+        head, tail = os.path.split(name)
+        place = self._known.get(head)
+        if place is not None and _exists(place / tail):
+            return place / tail
+        for candidate in self._candidates(head):
+            if _exists(candidate / tail):
+                self._known[head] = candidate
+                return candidate / tail
+        return place / tail if place is not None else self.bases[0] / name
+
+    def _candidates(self, head: str) -> list[Path]:
+        found: list[Path] = []
+        if self.folder is not None:
+            parts = Path(head).parts
+            if Path(head).is_absolute():
+                parts = parts[1:]
+            found += [self.folder.joinpath(*parts[i:]) for i in range(len(parts) + 1)]
+        if Path(head).is_absolute():
+            return [*found, Path(head)]
+        return found + [base / head for base in self.bases]
+
+
+@dataclass
+class ImageCheck:
+    """What is known of the image files of N particles.
+
+    Attributes
+    ----------
+    faults : dict of int to str
+        Row to why its image cannot be used.
+    headers : dict of Path to Header
+        Of every stack, and of one file of each size.
+    by_row : list of (Header or None)
+        The header that speaks for each row.
+    """
+
+    faults: dict[int, str]
+    by_row: list[Header | None]
+
+
+def check_images(paths: Sequence[Path], numbers: NDArray[np.int64]) -> ImageCheck:
+    """Look at the image files: do they exist, are they whole, do the stacks reach far enough.
+
+    Files without an image number that have the same size are taken to have the same header.
+    """
+    headers: dict[tuple[Path | None, int], Header | str] = {}
+    sizes: dict[Path, int | None] = {}
+    check = ImageCheck({}, [])
+    for i, (path, number) in enumerate(zip(paths, numbers.tolist())):
+        if path not in sizes:
+            sizes[path] = _size(path)
+        size = sizes[path]
+        if size is None:
+            check.faults[i] = MISSING
+            check.by_row.append(None)
+            continue
+        key = (path if number >= 0 else None, size)
+        if key not in headers:
+            headers[key] = _header(path, size)
+        header = headers[key]
+        if isinstance(header, str):
+            check.faults[i] = header
+            # The next file of that size may be sound.
+            del headers[key]
+            check.by_row.append(None)
+            continue
+        if number >= header.shape_zyx[0]:
+            check.faults[i] = BEYOND
+        check.by_row.append(header)
+    return check
+
+
+def read_header(path: Path) -> Header:
+    """Read the header of an image file and compare it with the size of the file.
+
+    Raises
+    ------
+    InputError
+        Not MRC, or shorter than its header says.
+    """
+    with path.open("rb") as stream:
+        raw = stream.read(HEADER_BYTES)
+        size = os.fstat(stream.fileno()).st_size
+    if raw[:2] == _GZIP_MAGIC:
+        return load(path, True)[0]
+    header = parse_header(raw, str(path))
+    needed = header.data_offset + header.data_bytes
+    if size < needed:
+        raise InputError(
+            f"{path}: holds {size} bytes, expected {needed} by its header; it is truncated, make "
+            "or copy it again"
+        )
+    return header
+
+
+def _header(path: Path, size: int) -> Header | str:
+    try:
+        return read_header(path)
+    except (InputError, OSError):
+        return DAMAGED if size else "the image file is empty"
+
+
+def _size(path: Path) -> int | None:
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_size if S_ISREG(status.st_mode) else None
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,96 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cryodl.core.geometry.rotations import euler_to_matrix
+from cryodl.core.io.mrc import write_volume
+from cryodl.core.io.particles.read import read_particles
+
+SHARED = Path(__file__).resolve().parents[5].parent / "shared" / "data"
+
+RELION31 = """
+# version 30001
+
+data_optics
+
+loop_
+_rlnOpticsGroup #1
+_rlnOpticsGroupName #2
+_rlnVoltage #3
+_rlnSphericalAberration #4
+_rlnAmplitudeContrast #5
+_rlnImagePixelSize #6
+_rlnImageSize #7
+_rlnImageDimensionality #8
+_rlnMicrographPixelSize #9
+1 opticsGroup1 300 2.7 0.07 2.0 8 3 4.0
+2 opticsGroup2 300 2.7 0.07 3.0 8 3 4.0
+
+data_particles
+
+loop_
+_rlnMicrographName #1
+_rlnCoordinateX #2
+_rlnCoordinateY #3
+_rlnCoordinateZ #4
+_rlnAngleRot #5
+_rlnAngleTilt #6
+_rlnAnglePsi #7
+_rlnOriginXAngst #8
+_rlnOriginYAngst #9
+_rlnOriginZAngst #10
+_rlnImageName #11
+_rlnOpticsGroup #12
+_rlnRandomSubset #13
+_rlnClassNumber #14
+083 10 20 30 30 50 70 3 -4 5 boxes/a.mrc 1 1 2
+083 11 21 31 0 0 0 0 0 0 boxes/gone.mrc 1 2 1
+7 12 22 32 nan 0 0 0 0 0 boxes/b.mrc 2 2 1
+7 13 23 33 0 90 0 1 2 3 boxes/c.mrc 2 2 3
+"""
+
+
+def write_boxes(folder, names=("a", "b", "c"), size=8):
+    folder.mkdir(exist_ok=True)
+    rng = np.random.default_rng(0)
+    for name in names:
+        data = rng.normal(size=(size,) * 3).astype(np.float32)
+        write_volume(folder / f"{name}.mrc", data, pixel_size_angstrom=2.0)
+
+
+@pytest.fixture
+def star(tmp_path):
+    write_boxes(tmp_path / "boxes")
+    path = tmp_path / "job" / "run_data.star"
+    path.parent.mkdir()
+    path.write_text(RELION31)
+    return path
+
+
+def test_subtomograms_of_relion31(star):
+    particles = read_particles(star)
+    assert particles.dialect == "relion31"
+    assert particles.image_kind == "volume"
+    assert particles.names == ["boxes/a.mrc", "boxes/c.mrc"]
+    assert particles.tomograms == ["083", "7"]
+    assert particles.box_size_px == 8
+    np.testing.assert_array_equal(particles.pixel_size_angstrom, [2.0, 3.0])
+    np.testing.assert_array_equal(particles.coordinate_pixel_size_angstrom, [4.0, 4.0])
+    np.testing.assert_array_equal(particles.coordinates_px, [[10, 20, 30], [13, 23, 33]])
+    np.testing.assert_allclose(particles.rotations[0], euler_to_matrix(30, 50, 70))
+    np.testing.assert_array_equal(particles.shifts_angstrom, [[3, -4, 5], [1, 2, 3]])
+    np.testing.assert_array_equal(particles.half_sets, [1, 2])
+    np.testing.assert_array_equal(particles.classes, [2, 3])
+    assert particles.image_paths[0] == star.parents[1] / "boxes" / "a.mrc"
+    assert len(particles.blocks["particles"]) == 2
+
+
+def test_the_report_says_what_was_dropped_and_why(star):
+    report = read_particles(star).report
+    assert (report.read, report.kept) == (4, 2)
+    assert dict(report.dropped) == {
+        "the image file does not exist": 1,
+        "the pose is not a finite number": 1,
+    }
+    assert read_particles(star, require_images=False).report.kept == 3
