@@ -99,12 +99,10 @@ def make_particles(
     own_tomograms = _texts("tomograms", tomograms, count, [""] * count)
     default = _default_names(paths, indices, image_kind, own_tomograms, places)
     own_names = _unique(_texts("names", names, count, default))
-    table: dict[str, Any] = {"rlnImageName": default} if paths else {}
-    if own_names != default:
-        table[PARTICLE_NAME] = own_names
+    table = _table(default if paths else [], own_names, own_names != default)
     microscope = (voltage_kv, spherical_aberration_mm, amplitude_contrast)
     optics = _optics(image_kind, pixel_size_angstrom, box_size_px, microscope)
-    blocks = _blocks({**table, "rlnOpticsGroup": [1] * count}, optics, dialect, image_kind)
+    blocks = _blocks(table, optics, dialect, image_kind)
     ctf = [Path(path).absolute() for path in _texts("ctf_paths", ctf_paths, count, [])]
     return ParticleSet(
         names=own_names,
@@ -203,6 +201,13 @@ def _optics(
     return optics
 
 
+def _table(images: list[str], names: list[str], named: bool) -> dict[str, Any]:
+    table: dict[str, Any] = {"rlnImageName": images} if images else {}
+    if named:
+        table[PARTICLE_NAME] = names
+    return {**table, "rlnOpticsGroup": [1] * len(names)}
+
+
 def _blocks(
     table: dict[str, Any], optics: dict[str, Any], dialect: Dialect, kind: ImageKind
 ) -> StarBlocks:
@@ -295,7 +300,7 @@ def _frames(
         if frames.ndim != 2 or len(frames) != len(tomograms):
             raise InputError(
                 f"visible_frames: found an array of shape {frames.shape}, expected one row for "
-                f"each of {len(tomograms)} particles and one column for each tilt; give such an array"
+                f"each of {len(tomograms)} particles and a column for each tilt; give such"
             )
         return frames
     unknown = sorted(set(tomograms) - set(tilts))
