@@ -196,6 +196,48 @@ class TestSubtomograms(TomographyTest):
             tomography.readParticles(path)
 
 
+class TestOptics(TomographyTest):
+    """What optics groups hold goes with the particles, and is in groups again when written."""
+
+    def testGroupsComeBack(self):
+        """Two groups, premultiplied stacks: import and export keep what they say."""
+        path = self.temporary("groups.star")
+        images = [item.getFileName() for item in self.source.subtomograms]
+        common = {"rlnImagePixelSize": 4.0, "rlnImageSize": 32, "rlnCtfDataAreCtfPremultiplied": 1}
+        optics = [
+            {"rlnOpticsGroup": 2, "rlnOpticsGroupName": "b", "rlnVoltage": 200.0, **common},
+            {"rlnOpticsGroup": 7, "rlnOpticsGroupName": "a", "rlnVoltage": 300.0, **common},
+        ]
+        rows = [
+            {
+                "rlnMicrographName": "TS_01",
+                "rlnImageName": name,
+                "rlnOpticsGroup": (7, 2)[i % 2],
+                "rlnTomoVisibleFrames": "[1,0,1]",
+            }
+            for i, name in enumerate(images)
+        ]
+        tomography.writeStar(path, {"optics": optics, "particles": rows})
+        output = SetOfSubTomograms.create(self.source._getPath(), template="groups%s.sqlite")
+        output.setSamplingRate(IMAGE_SAMPLING)
+        tomography.appendSubtomograms(output, tomography.readParticles(path, withOptics=True))
+        output.write()
+        self.assertEqual(output.getFirstItem().getVolName(), "TS_01")
+        tomography.writeSubtomograms(output, path, "x")
+        blocks = tomography.readStar(path)
+        self.assertEqual(blocks["general"], [{"rlnTomoSubTomosAre2DStacks": "1"}])
+        found = {row["rlnOpticsGroup"]: row for row in blocks["optics"]}
+        self.assertEqual(len(found), 2)
+        for i, row in enumerate(blocks["particles"]):
+            group = found[row["rlnOpticsGroup"]]
+            self.assertEqual(group["rlnOpticsGroupName"], "ab"[i % 2])
+            self.assertEqual(group["rlnVoltage"], ("300", "200")[i % 2])
+            self.assertEqual(group["rlnCtfDataAreCtfPremultiplied"], "1")
+            self.assertEqual(group["rlnImageDimensionality"], "2")
+            self.assertEqual(row["rlnTomoVisibleFrames"], "[1,0,1]")
+            self.assertNotIn("rlnVoltage", row)
+
+
 class TestImages(TomographyTest):
     """Files of others, and files the engine has cut out."""
 

@@ -6,6 +6,7 @@ from cryodl_plugin.convert.tomography.coordinates import (
     appendCoordinates,
     coordinateRows,
     makeCoordinate,
+    rowPose,
     writeCoordinates,
 )
 from cryodl_plugin.convert.tomography.images import appendExtracted, linkImages
@@ -69,6 +70,7 @@ __all__ = [
     "poseToTransform",
     "readParticles",
     "readStar",
+    "rowPose",
     "splitPose",
     "subtomogramRows",
     "tiltAxis",

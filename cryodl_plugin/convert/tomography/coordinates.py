@@ -58,7 +58,7 @@ class Places:
         return np.array(stored, dtype=float) + self.offset(coordinate.getTomoId())
 
 
-def coordinateRows(coordinates, factor=1.0):
+def coordinateRows(coordinates, factor=1.0, only=None):
     """Return one row for each enabled coordinate of a set.
 
     Parameters
@@ -67,6 +67,8 @@ def coordinateRows(coordinates, factor=1.0):
         The set.
     factor : float
         Voxels of the coordinates over voxels of the tomograms the rows are for.
+    only : collection of str, optional
+        Ids of the tomograms to take; all where not given.
 
     Returns
     -------
@@ -77,7 +79,7 @@ def coordinateRows(coordinates, factor=1.0):
     sampling = coordinates.getSamplingRate()
     rows = []
     for coordinate in coordinates.iterItems(orderBy="id"):
-        if not coordinate.isEnabled():
+        if not coordinate.isEnabled() or (only is not None and coordinate.getTomoId() not in only):
             continue
         row = {PARTICLE_ID: coordinate.getObjId(), "rlnTomoName": coordinate.getTomoId()}
         row.update(zip(POSITION, map(float, places.position(coordinate) * factor)))
@@ -89,7 +91,7 @@ def coordinateRows(coordinates, factor=1.0):
     return rows
 
 
-def writeCoordinates(coordinates, path, samplingRate=None):
+def writeCoordinates(coordinates, path, samplingRate=None, only=None):
     """Write a set as a particle STAR file without images; return the number of rows.
 
     Parameters
@@ -100,10 +102,12 @@ def writeCoordinates(coordinates, path, samplingRate=None):
         Of the file.
     samplingRate : float, optional
         Of the tomograms the positions are to count in, Å; those of the set where not given.
+    only : collection of str, optional
+        Ids of the tomograms to take; all where not given.
     """
     own = coordinates.getSamplingRate()
     samplingRate = samplingRate or own
-    rows = coordinateRows(coordinates, own / samplingRate)
+    rows = coordinateRows(coordinates, own / samplingRate, only)
     for row in rows:
         row["rlnOpticsGroup"] = 1
     optics = {
@@ -129,6 +133,14 @@ def poseRow(transform, samplingRate, item):
     row = dict(zip(ANGLES, matrixToEuler(rotation)))
     row.update(zip(ORIGIN, (float(value * samplingRate) for value in shift)))
     return row
+
+
+def tomogramName(row):
+    """Return the tomogram's name of a row, or an empty text; RELION 3 says micrograph."""
+    for label in ("rlnTomoName", "rlnMicrographName"):
+        if row.get(label, EMPTY) != EMPTY:
+            return row[label]
+    return ""
 
 
 def rowNumbers(row, labels, default=None):
@@ -182,9 +194,9 @@ def appendCoordinates(output, rows, tomograms, samplingRate, applyShifts=True):
     types = columnTypes(rows)
     missing = {}
     for row in rows:
-        tsId = tomogramId(row["rlnTomoName"])
+        tsId = tomogramId(tomogramName(row))
         if tsId not in places.tomograms:
-            missing[row["rlnTomoName"]] = None
+            missing[tomogramName(row)] = None
             continue
         output.append(_coordinate(row, places.tomograms[tsId], output, factor, applyShifts, types))
     return list(missing)

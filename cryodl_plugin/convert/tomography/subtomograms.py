@@ -19,15 +19,23 @@ from cryodl_plugin.convert.tomography.coordinates import (
     poseRow,
     rowNumbers,
     rowPose,
+    tomogramName,
 )
 from cryodl_plugin.convert.tomography.matrices import poseToTransform
+from cryodl_plugin.convert.tomography.optics import joinOptics, splitOptics
 from cryodl_plugin.convert.tomography.star_files import EMPTY, StarError, readStar, writeStar
 from cryodl_plugin.convert.tomography.tomograms import tomogramId
 
 # RELION asks for these of every optics group; without a CTF nothing depends on them.
 _VOLTAGE_KV, _ABERRATION_MM, _CONTRAST = 300.0, 2.7, 0.1
+_NOWHERE = (EMPTY, "nan", "NaN")
 _TO_BOX = ("rlnImagePixelSize", "rlnPixelSize")
-_TO_TOMOGRAM = ("rlnMicrographOriginalPixelSize", "rlnTomoTiltSeriesPixelSize")
+# In this order where particles are named by micrographs, the other way round by tomograms.
+_TO_TOMOGRAM = (
+    "rlnMicrographPixelSize",
+    "rlnMicrographOriginalPixelSize",
+    "rlnTomoTiltSeriesPixelSize",
+)
 
 
 @dataclass(frozen=True)
@@ -57,9 +65,9 @@ class ParticleTable:
 
     def hasPlaces(self):
         """Tell whether every particle is known to lie somewhere in a tomogram."""
-        needed = (*POSITION, "rlnTomoName")
         return bool(self.rows) and all(
-            row.get(label, EMPTY) not in (EMPTY, "nan") for row in self.rows for label in needed
+            tomogramName(row) and all(row.get(p, EMPTY) not in _NOWHERE for p in POSITION)
+            for row in self.rows
         )
 
     @staticmethod
@@ -90,8 +98,15 @@ class ParticleTable:
         return found
 
 
-def readParticles(path):
+def readParticles(path, withOptics=False):
     """Return the particles of a STAR file of the engine.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    withOptics : bool
+        Give each row what its optics group says, for files that did not come from Scipion.
 
     Raises
     ------
@@ -102,11 +117,13 @@ def readParticles(path):
     rows = blocks.get("particles")
     if rows is None:
         raise StarError(f"{path}: found no data_particles, expected it; choose a particle file")
+    named = bool(rows) and "rlnTomoName" in rows[0]
     optics = blocks.get("optics") or [{}]
-    tomogram = _oneSize(path, optics, _TO_TOMOGRAM, None)
+    tomogram = _oneSize(path, optics, _TO_TOMOGRAM[::-1] if named else _TO_TOMOGRAM, None)
     box = _oneSize(path, optics, _TO_BOX, tomogram)
     if box is None:
         raise StarError(f"{path}: found no pixel size in data_optics, expected rlnImagePixelSize")
+    rows = joinOptics(rows, optics) if withOptics else rows
     return ParticleTable(path, rows, box, tomogram or box)
 
 
@@ -135,7 +152,6 @@ def subtomogramRows(subtomograms, folder, classOf=None):
         row.update(poseRow(transform, sampling, item))
         own = item.getClassId() if classOf is None else classOf.get(item.getObjId())
         row["rlnClassNumber"] = int(own or 0)
-        row["rlnOpticsGroup"] = 1
         row.update(extraValues(item))
         rows.append(row)
     return rows
@@ -147,7 +163,10 @@ def writeSubtomograms(subtomograms, path, folder, classOf=None):
     Coordinates count in the tomograms that were picked in, whatever the sampling of the images.
     """
     rows = subtomogramRows(subtomograms, folder, classOf)
-    writeStar(path, {"optics": [_opticsOf(subtomograms)], "particles": rows})
+    stacks = bool(rows) and "rlnTomoVisibleFrames" in rows[0]
+    blocks = {"general": [{"rlnTomoSubTomosAre2DStacks": 1}]} if stacks else {}
+    groups = splitOptics(rows, _opticsOf(subtomograms, 2 if stacks else 3))
+    writeStar(path, {**blocks, "optics": groups, "particles": rows})
     return len(rows)
 
 
@@ -204,28 +223,29 @@ def appendSubtomograms(output, table, tomograms=None, coordinateSampling=None, a
     Returns
     -------
     list of str
-        Tomograms in the table that the set does not hold; their particles have no coordinate.
+        Tomograms in the table that the set does not hold; their particles were left out.
     """
     places = Places(tomograms)
     types = columnTypes(table.rows)
     factor = table.coordinateSamplingRate / coordinateSampling if coordinateSampling else 1.0
     missing = {}
     for row in table.rows:
+        name = tomogramName(row)
+        tsId = tomogramId(name) if name else None
+        if tomograms is not None and tsId not in places.tomograms:
+            missing[name] = None
+            continue
         item = SubTomogram()
-        index, _, name = table.imageOf(row).rpartition("@")
-        item.setLocation((int(index), name) if index else name)
+        index, _, image = table.imageOf(row).rpartition("@")
+        item.setLocation((int(index), image) if index else image)
         item.setSamplingRate(table.samplingRate)
-        tsId = tomogramId(row["rlnTomoName"]) if row.get("rlnTomoName", EMPTY) != EMPTY else None
         if tsId:
             item.setVolName(tsId)
-        if tsId in places.tomograms:
-            position = rowNumbers(row, POSITION) * factor
-            item.setCoordinate3D(makeCoordinate(places.tomograms[tsId], position))
-        elif tomograms is not None:
-            missing[row.get("rlnTomoName")] = None
-        known = acquisition or (
-            places.tomograms[tsId].getAcquisition() if tsId in places.tomograms else None
-        )
+        known = acquisition
+        if tomograms is not None:
+            tomogram = places.tomograms[tsId]
+            item.setCoordinate3D(makeCoordinate(tomogram, rowNumbers(row, POSITION) * factor))
+            known = known or tomogram.getAcquisition()
         if known is not None:
             item.setAcquisition(known.clone())
         _setPose(item, row, table.samplingRate, types)
@@ -287,7 +307,7 @@ def _placeOf(item, places):
     return {"rlnTomoName": tsId, "rlnMicrographName": tsId, **dict(zip(POSITION, place))}
 
 
-def _opticsOf(subtomograms):
+def _opticsOf(subtomograms, dimensions):
     sampling = float(subtomograms.getSamplingRate())
     coordinates = subtomograms.getCoordinates3D() if subtomograms.hasCoordinates3D() else None
     picked = float(coordinates.getSamplingRate()) if coordinates is not None else sampling
@@ -295,13 +315,11 @@ def _opticsOf(subtomograms):
     first = subtomograms.getFirstItem()
     box = mapDimensions(first.getFileName()) if first is not None else None
     return {
-        "rlnOpticsGroup": 1,
-        "rlnOpticsGroupName": "opticsGroup1",
         "rlnMicrographOriginalPixelSize": picked,
         "rlnTomoTiltSeriesPixelSize": picked,
         "rlnImagePixelSize": sampling,
         "rlnImageSize": box[0] if box else 0,
-        "rlnImageDimensionality": 3,
+        "rlnImageDimensionality": dimensions,
         "rlnVoltage": float(acquisition.getVoltage() or _VOLTAGE_KV),
         "rlnSphericalAberration": float(acquisition.getSphericalAberration() or _ABERRATION_MM),
         "rlnAmplitudeContrast": float(acquisition.getAmplitudeContrast() or _CONTRAST),
