@@ -187,8 +187,9 @@ def fingerprint(command, values, settings=None, ownFolder=""):
     content = {name: value for name, value in values.items() if name in fixed and name != "output"}
     paths = {p["name"] for p in schemaParameters(command) if p["type"] == "path"}
     for name in sorted(paths & set(content)):
-        if not (ownFolder and str(content[name]).startswith(ownFolder)):
-            content[name] = [content[name], *fileState(content[name])]
+        given = content[name] if isinstance(content[name], list) else [content[name]]
+        if not (ownFolder and all(str(path).startswith(ownFolder) for path in given)):
+            content[name] = [[path, *fileState(path)] for path in given]
     text = json.dumps([command, content, settings or {}], sort_keys=True)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
 

@@ -294,27 +294,25 @@ class TestImages(TomographyTest):
 class TestTomograms(TomographyTest):
     """Files, tilts and masks."""
 
-    def testStar(self):
-        """Names, files, sizes and pixel sizes; only those asked for."""
-        path = self.temporary("tomograms.star")
-        found = tomography.writeTomograms(self.source.tomograms, path, "x", only={"TS_02"})
-        self.assertEqual(found, ["TS_02"])
-        (row,) = tomography.readStar(path)["global"]
-        self.assertEqual([row[f"rlnTomoSize{a}"] for a in "XYZ"], ["24", "30", "16"])
-        self.assertEqual(float(row["rlnTomoTiltSeriesPixelSize"]), TOMOGRAM_SAMPLING)
-        self.assertTrue(os.path.exists(row["rlnTomoReconstructedTomogram"]))
+    def testLinks(self):
+        """Files under their ids, relative to the project; only those asked for; again and again."""
+        folder = self.temporary("links of tomograms")
+        for only, expected in (({"TS_02"}, ["TS_02"]), (None, ["TS_01", "TS_02"])):
+            links = tomography.linkTomograms(self.source.tomograms, folder, only)
+            self.assertEqual(links, [tomography.tomogramLink(one, folder) for one in expected])
+        for link, tomogram in zip(links, self.source.tomograms):
+            self.assertFalse(os.path.isabs(link))
+            self.assertTrue(os.path.samefile(link, tomogram.getFileName()))
 
     def testTilts(self):
         """The range in order; unknown is None and never a guess."""
         first = self.source.tomograms.getFirstItem()
         self.assertEqual(tomography.tiltRange(first), (-60, 57))
-        self.assertEqual(tomography.tiltAxis(first), 85)
         first.setAcquisition(tomography.makeAcquisition(50, -40))
         self.assertEqual(tomography.tiltRange(first), (-40, 50))
         for acquisition in (None, tomography.makeAcquisition(), tomography.makeAcquisition(0, 0)):
             first.setAcquisition(acquisition)
             self.assertIsNone(tomography.tiltRange(first))
-            self.assertIsNone(tomography.tiltAxis(first))
 
     def testMasks(self):
         """A mask leads back to its tomogram."""

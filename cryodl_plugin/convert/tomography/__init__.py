@@ -9,7 +9,7 @@ from cryodl_plugin.convert.tomography.coordinates import (
     rowPose,
     writeCoordinates,
 )
-from cryodl_plugin.convert.tomography.images import appendExtracted, linkImages
+from cryodl_plugin.convert.tomography.images import appendExtracted, linkImages, projectPath
 from cryodl_plugin.convert.tomography.matrices import (
     centredToPixels,
     combinePose,
@@ -33,15 +33,16 @@ from cryodl_plugin.convert.tomography.subtomograms import (
     writeSubtomograms,
 )
 from cryodl_plugin.convert.tomography.tomograms import (
+    linkNames,
+    linkTomograms,
     makeAcquisition,
     makeTomogram,
     makeTomoMask,
     originOffset,
-    tiltAxis,
     tiltRange,
     tomogramId,
+    tomogramLink,
     tomogramsById,
-    writeTomograms,
 )
 
 __all__ = [
@@ -60,6 +61,8 @@ __all__ = [
     "extraValues",
     "fillClasses",
     "linkImages",
+    "linkNames",
+    "linkTomograms",
     "makeAcquisition",
     "makeCoordinate",
     "makeTomoMask",
@@ -68,14 +71,15 @@ __all__ = [
     "originOffset",
     "pixelsToCentred",
     "poseToTransform",
+    "projectPath",
     "readParticles",
     "readStar",
     "rowPose",
     "splitPose",
     "subtomogramRows",
-    "tiltAxis",
     "tiltRange",
     "tomogramId",
+    "tomogramLink",
     "tomogramsById",
     "transformToPose",
     "transformToRelionMatrix",
@@ -83,5 +87,4 @@ __all__ = [
     "writeCoordinates",
     "writeStar",
     "writeSubtomograms",
-    "writeTomograms",
 ]

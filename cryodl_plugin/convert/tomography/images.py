@@ -9,7 +9,9 @@ from tomo.objects import SubTomogram
 from cryodl_plugin.convert.tomography.columns import columnTypes, setExtras
 from cryodl_plugin.convert.tomography.coordinates import Places, rowPose
 from cryodl_plugin.convert.tomography.matrices import poseToTransform
-from cryodl_plugin.convert.tomography.star_files import StarError
+from cryodl_plugin.convert.tomography.star_files import EMPTY, StarError
+
+_CTF = "rlnCtfImage"
 
 
 def linkImages(table, folder, copy=False):
@@ -75,6 +77,9 @@ def appendExtracted(output, coordinates, table, tomograms=None):
         Coordinates that got no subtomogram.
     """
     rows = table.byId()
+    for row in rows.values():
+        if row.get(_CTF, EMPTY) != EMPTY:
+            row[_CTF] = projectPath(row[_CTF], table.path)
     types = columnTypes(table.rows)
     recorded = Places(tomograms or coordinates.getPrecedents()).tomograms
     left = 0
@@ -85,7 +90,7 @@ def appendExtracted(output, coordinates, table, tomograms=None):
             continue
         item = SubTomogram()
         item.setObjId(coordinate.getObjId())
-        item.setFileName(table.imageOf(row))
+        item.setFileName(projectPath(table.imageOf(row), table.path))
         item.setSamplingRate(table.samplingRate)
         item.setCoordinate3D(coordinate.clone())
         item.setVolName(coordinate.getTomoId())
@@ -97,6 +102,19 @@ def appendExtracted(output, coordinates, table, tomograms=None):
         setExtras(item, row, types)
         output.append(item)
     return left
+
+
+def projectPath(name, tablePath):
+    """Return a file of a table as it is named in the project, the working directory.
+
+    Raises
+    ------
+    StarError
+        There is no such file, counted from the project or from the table's folder.
+    """
+    path = _found(name, tablePath)
+    relative = os.path.relpath(path)
+    return path if relative.startswith(os.pardir) else relative
 
 
 def _found(name, tablePath):

@@ -7,7 +7,6 @@ import numpy as np
 from tomo.objects import TomoAcquisition, Tomogram, TomoMask
 
 from cryodl_plugin.convert.maps import engineMap
-from cryodl_plugin.convert.tomography.star_files import writeStar
 
 _SUFFIXES = (".tomostar", ".mrc", ".mrcs", ".rec", ".map", ".st", ".ali", ".mdoc")
 _PREFIX = "TS_"
@@ -43,7 +42,10 @@ def originOffset(tomogram):
 
 
 def tiltRange(item):
-    """Return lowest and highest tilt in degrees of a set or item, or None where it is unknown."""
+    """Return lowest and highest tilt in degrees of a set or item, or None where it is unknown.
+
+    The axis needs no asking: tomograms lie with it along y, whatever it was in the tilt images.
+    """
     acquisition = _acquisition(item)
     if acquisition is None:
         return None
@@ -51,13 +53,6 @@ def tiltRange(item):
     if low is None or high is None or low == high:
         return None
     return float(min(low, high)), float(max(low, high))
-
-
-def tiltAxis(item):
-    """Return the direction of the tilt axis in degrees from x, or None where it is unknown."""
-    acquisition = _acquisition(item)
-    angle = acquisition.getTiltAxisAngle() if acquisition is not None else None
-    return None if angle is None else float(angle)
 
 
 def makeAcquisition(tiltMin=None, tiltMax=None, step=None, voltage=None, **others):
@@ -87,39 +82,44 @@ def makeTomoMask(path, tomogram):
     return mask
 
 
-def writeTomograms(tomograms, path, folder, only=None):
-    """Write a STAR file that names the tomograms of a set, their files and pixel sizes.
+def linkTomograms(tomograms, folder, only=None):
+    """Name the files of tomograms after their ids, by which the engine knows them.
 
     Parameters
     ----------
     tomograms : SetOfTomograms or dict
         The set, or tomograms by tsId.
-    path, folder : str
-        Of the file; where files that are not MRC are put, converted.
+    folder : str
+        Where the links are put, and files that are not MRC, converted.
     only : collection of str, optional
-        The tsIds to write; all of them where nothing is given.
+        The tsIds to link; all of them where nothing is given.
 
     Returns
     -------
     list of str
-        The tsIds that were written.
+        The links.
     """
     known = tomograms if isinstance(tomograms, dict) else tomogramsById(tomograms)
-    rows = []
-    for tsId, tomogram in known.items():
-        if only is not None and tsId not in only:
-            continue
-        sampling = float(tomogram.getSamplingRate())
-        row = {
-            "rlnTomoName": tsId,
-            "rlnTomoReconstructedTomogram": engineMap(tomogram.getFileName(), folder),
-            "rlnTomoTiltSeriesPixelSize": sampling,
-            "rlnTomoTomogramBinning": 1.0,
-        }
-        row.update(zip(("rlnTomoSizeX", "rlnTomoSizeY", "rlnTomoSizeZ"), tomogram.getDim()))
-        rows.append(row)
-    writeStar(path, {"global": rows})
-    return [row["rlnTomoName"] for row in rows]
+    os.makedirs(folder, exist_ok=True)
+    links = []
+    for tsId in linkNames(known, only):
+        source = os.path.abspath(engineMap(known[tsId].getFileName(), folder))
+        link = tomogramLink(tsId, folder)
+        if os.path.lexists(link):
+            os.remove(link)
+        os.symlink(source, link)
+        links.append(link)
+    return links
+
+
+def linkNames(tomograms, only=None):
+    """Return the ids that `linkTomograms` links, in its order."""
+    return sorted(tsId for tsId in tomograms if only is None or tsId in only)
+
+
+def tomogramLink(tsId, folder):
+    """Return the link of a tomogram in a folder."""
+    return os.path.join(folder, f"{tsId}.mrc")
 
 
 def _acquisition(item):
