@@ -10,6 +10,7 @@ from typing import Literal
 
 from pydantic import field_validator
 
+from cryodl.commands.simulate_recorded_config import SimulateSubtomogramsConfig
 from cryodl.core.config.parameters import CommandConfig, parameter
 from cryodl.core.config.registry import Command
 
@@ -166,5 +167,12 @@ COMMANDS = [
         "Half maps with a missing cone or preferred views.",
         SimulateHalfMapsConfig,
         "cryodl.commands.simulate_half_maps:run_half_maps",
+    ),
+    Command(
+        "simulate",
+        "subtomograms",
+        "Subtomograms recorded tilt by tilt, with poses, classes and states.",
+        SimulateSubtomogramsConfig,
+        "cryodl.commands.simulate_subtomograms:run_subtomograms",
     ),
 ]

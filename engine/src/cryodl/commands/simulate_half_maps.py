@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 from cryodl.commands.simulate import SimulateHalfMapsConfig, axis_xyz
 from cryodl.core.evaluation.directional import DirectionalScore, region_fsc, score_direction
 from cryodl.core.io.atomic import write_json
-from cryodl.core.io.mrc import read_volume
 from cryodl.core.run.figures import central_slices, shell_curves
 from cryodl.core.run.folder import RunFolder
-from cryodl.core.simulation.densities import list_structures, load_density
 from cryodl.core.simulation.half_maps import (
     NoiseModel,
     Reconstruction,
@@ -23,8 +21,7 @@ from cryodl.core.simulation.half_maps import (
     simulate_missing_cone,
     simulate_preferred_orientation,
 )
-from cryodl.core.volumes.boxes import resample_volume
-from cryodl.errors import ConfigError
+from cryodl.core.simulation.structures import load_structure
 
 
 def run_half_maps(config: SimulateHalfMapsConfig, run: RunFolder) -> None:
@@ -54,47 +51,6 @@ def run_half_maps(config: SimulateHalfMapsConfig, run: RunFolder) -> None:
     result = simulate(config, truth, pixel_size_angstrom)
     _write(config, run, result)
     _report(config, run, result)
-
-
-def load_structure(
-    structure: str, box_size_px: int, pixel_size_angstrom: float | None
-) -> tuple[NDArray[np.float32], float]:
-    """Return a shipped density or a map from a file on the wanted grid.
-
-    Parameters
-    ----------
-    structure
-        Name of a shipped density, or path of a cubic MRC file.
-    box_size_px
-        Edge n of the result.
-    pixel_size_angstrom
-        Pixel size of the result; None keeps the field of view.
-
-    Returns
-    -------
-    density : numpy.ndarray
-        float32, ``(n, n, n)`` (z, y, x).
-    pixel_size_angstrom : float
-        Pixel size of the result.
-
-    Raises
-    ------
-    ConfigError
-        If there is neither such a density nor such a file.
-    InputError
-        If the file is not a cube with a pixel size.
-    """
-    if structure in list_structures():
-        return load_density(structure, box_size_px, pixel_size_angstrom)
-    if not Path(structure).is_file():
-        raise ConfigError(
-            f"--structure: found {structure!r}, expected a file or one of "
-            f"{', '.join(list_structures())}"
-        )
-    volume = read_volume(structure, require_cubic=True)
-    stored_pixel = volume.pixel_size_angstrom
-    wanted = pixel_size_angstrom or stored_pixel * volume.data.shape[0] / box_size_px
-    return resample_volume(volume.data, stored_pixel, box_size_px, wanted), wanted
 
 
 def simulate(
