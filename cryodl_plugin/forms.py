@@ -7,6 +7,7 @@ camelCase, with the same default, limits, unit and help; and its value goes back
 import hashlib
 import json
 import os
+import shlex
 from functools import cache
 
 from pyworkflow.protocol import params
@@ -138,9 +139,13 @@ def addParameter(form, parameter, **overrides):
         few = len(choices) <= _MOST_CHOICES_IN_A_ROW
         enum = params.EnumParam
         arguments["display"] = enum.DISPLAY_HLIST if few else enum.DISPLAY_COMBO
+    elif parameter["list"]:
+        paramClass = params.StringParam
+        arguments["default"] = shlex.join(map(str, parameter["default"] or []))
+        arguments["help"] += "\nSeveral with blanks between; quote what holds a blank."
     elif parameter["optional"]:
         arguments["allowsNull"] = True
-    if parameter["limits"]:
+    if parameter["limits"] and not parameter["list"]:
         arguments["validators"] = [Limits(parameter["limits"], parameter["optional"])]
     if paramClass in (params.StringParam, params.FileParam) and arguments["default"] is None:
         arguments["default"] = ""
@@ -158,6 +163,9 @@ def engineValues(protocol, command, skip=()):
         if name in skip or not protocol.hasAttribute(formName(name)):
             continue
         value = protocol.getAttributeValue(formName(name))
+        if parameter["list"]:
+            values[name] = [_typed(parameter, word) for word in shlex.split(value or "")]
+            continue
         if value is None or value == "":
             continue
         values[name] = _typed(parameter, value)

@@ -97,6 +97,40 @@ class TestAddParameter(PlainTest):
         self.assertTrue(forms.Limits({"le": 90})(91))
         self.assertTrue(forms.Limits({"lt": 1})(1))
 
+    def testLists(self):
+        """A list is one line of words; each word has the engine's type; empty is an empty list."""
+        found = added(name="some", type="text", list=True, default=["a", "b c"])
+        self.assertIs(found[1], params.StringParam)
+        self.assertEqual(found[2]["default"], "a 'b c'")
+        schema = {
+            "parameters": [
+                parameter(name="words", type="text", list=True, default=["a"]),
+                parameter(name="shares", type="number", list=True, default=[]),
+            ]
+        }
+        protocol = mock.Mock()
+        given = {"words": "x 'y z'", "shares": "1 2.5"}
+        protocol.getAttributeValue = given.get
+        with mock.patch.object(forms, "loadSchema", return_value=schema):
+            values = forms.engineValues(protocol, "any")
+            self.assertEqual(values, {"words": ["x", "y z"], "shares": [1.0, 2.5]})
+            given["shares"] = ""
+            self.assertEqual(forms.engineValues(protocol, "any")["shares"], [])
+
+    def testListsOfFilesInTheFingerprint(self):
+        """Files of a list count with their size and time, unless the protocol makes them."""
+        schema = {"parameters": [parameter(name="files", type="path", list=True)]}
+        patched = mock.patch.object(forms, "loadSchema", return_value=schema)
+        with patched, tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "a.mrc")
+            values = {"files": [path]}
+            before = forms.fingerprint("any", values)
+            own = forms.fingerprint("any", values, ownFolder=folder)
+            with open(path, "w", encoding="utf-8") as file:
+                file.write("more")
+            self.assertNotEqual(before, forms.fingerprint("any", values))
+            self.assertEqual(own, forms.fingerprint("any", values, ownFolder=folder))
+
 
 class TestValues(PlainTest):
     """A filled-in form goes back to engine parameters."""

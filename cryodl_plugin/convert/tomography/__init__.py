@@ -9,7 +9,7 @@ from cryodl_plugin.convert.tomography.coordinates import (
     rowPose,
     writeCoordinates,
 )
-from cryodl_plugin.convert.tomography.images import appendExtracted, linkImages, projectPath
+from cryodl_plugin.convert.tomography.images import CTF, appendExtracted, linkImages, nameInProject
 from cryodl_plugin.convert.tomography.matrices import (
     centredToPixels,
     combinePose,
@@ -46,6 +46,7 @@ from cryodl_plugin.convert.tomography.tomograms import (
 )
 
 __all__ = [
+    "CTF",
     "PARTICLE_ID",
     "ParticleTable",
     "Places",
@@ -68,10 +69,10 @@ __all__ = [
     "makeTomoMask",
     "makeTomogram",
     "matrixToEuler",
+    "nameInProject",
     "originOffset",
     "pixelsToCentred",
     "poseToTransform",
-    "projectPath",
     "readParticles",
     "readStar",
     "rowPose",

@@ -11,10 +11,10 @@ from cryodl_plugin.convert.tomography.coordinates import Places, rowPose
 from cryodl_plugin.convert.tomography.matrices import poseToTransform
 from cryodl_plugin.convert.tomography.star_files import EMPTY, StarError
 
-_CTF = "rlnCtfImage"
+IMAGE, CTF = "rlnImageName", "rlnCtfImage"
 
 
-def linkImages(table, folder, copy=False):
+def linkImages(table, folder, copy=False, label=IMAGE):
     """Link, or copy, the images of a table into a folder and name them there.
 
     Parameters
@@ -25,6 +25,8 @@ def linkImages(table, folder, copy=False):
         Of the project, so that the set does not depend on absolute paths.
     copy : bool
         Copy instead of linking.
+    label : str
+        The column with the names; rows without one are passed over.
 
     Returns
     -------
@@ -36,13 +38,13 @@ def linkImages(table, folder, copy=False):
     StarError
         An image that is not there.
     """
-    names = {}
-    for row in table.rows:
-        index, at, name = table.imageOf(row).rpartition("@")
-        if name not in names:
-            names[name] = _found(name, table.path)
-        row["rlnImageName"] = f"{index}{at}{name}"
-    targets = _targets(names.values(), folder)
+    rows = [row for row in table.rows if row.get(label, EMPTY) != EMPTY]
+    found = {}
+    for row in rows:
+        name = row[label].rpartition("@")[2]
+        if name not in found:
+            found[name] = _found(name, table.path)
+    targets = _targets(found.values(), folder)
     os.makedirs(folder, exist_ok=True)
     for source, target in targets.items():
         if os.path.lexists(target):
@@ -51,10 +53,20 @@ def linkImages(table, folder, copy=False):
             shutil.copyfile(source, target)
         else:
             os.symlink(source, target)
-    for row in table.rows:
-        index, at, name = row["rlnImageName"].rpartition("@")
-        row["rlnImageName"] = f"{index}{at}{targets[names[name]]}"
+    for row in rows:
+        index, at, name = row[label].rpartition("@")
+        row[label] = f"{index}{at}{targets[found[name]]}"
     return len(targets)
+
+
+def nameInProject(table):
+    """Name the images of a table, and their CTF volumes, as the project does; return the table."""
+    for row in table.rows:
+        for label in (IMAGE, CTF):
+            if row.get(label, EMPTY) != EMPTY:
+                index, at, name = row[label].rpartition("@")
+                row[label] = f"{index}{at}{projectPath(name, table.path)}"
+    return table
 
 
 def appendExtracted(output, coordinates, table, tomograms=None):
@@ -76,10 +88,7 @@ def appendExtracted(output, coordinates, table, tomograms=None):
     int
         Coordinates that got no subtomogram.
     """
-    rows = table.byId()
-    for row in rows.values():
-        if row.get(_CTF, EMPTY) != EMPTY:
-            row[_CTF] = projectPath(row[_CTF], table.path)
+    rows = nameInProject(table).byId()
     types = columnTypes(table.rows)
     recorded = Places(tomograms or coordinates.getPrecedents()).tomograms
     left = 0
@@ -90,7 +99,7 @@ def appendExtracted(output, coordinates, table, tomograms=None):
             continue
         item = SubTomogram()
         item.setObjId(coordinate.getObjId())
-        item.setFileName(projectPath(table.imageOf(row), table.path))
+        item.setFileName(table.imageOf(row))
         item.setSamplingRate(table.samplingRate)
         item.setCoordinate3D(coordinate.clone())
         item.setVolName(coordinate.getTomoId())
