@@ -199,3 +199,31 @@ def readWeights(folder):
         if os.path.exists(path):
             found[number] = path
     return found
+
+
+def sphericityOf(directions, radii):
+    """Return how near a surface is to a sphere: 1 for a sphere, less otherwise.
+
+    The area of the sphere of the surface's volume over the area of the surface (Wadell 1935,
+    Journal of Geology 43, 250), relative to the same mesh with all radii equal, as in the engine.
+
+    Parameters
+    ----------
+    directions : numpy.ndarray
+        ``(d, 3)`` unit vectors over half a sphere; the surface is the same on the other side.
+    radii : numpy.ndarray
+        ``(d,)`` distance of the surface from the middle in each direction.
+    """
+    from scipy.spatial import ConvexHull
+
+    unit = np.concatenate([directions, -directions])
+    triangles = ConvexHull(unit).simplices
+    surface = unit * np.concatenate([radii, radii])[:, None]
+    return float(_compactness(surface[triangles]) / _compactness(unit[triangles]))
+
+
+def _compactness(corners):
+    a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
+    volume = np.abs(np.einsum("ij,ij->i", a, np.cross(b, c))).sum() / 6
+    area = np.linalg.norm(np.cross(b - a, c - a), axis=1).sum() / 2
+    return np.pi ** (1 / 3) * (6 * volume) ** (2 / 3) / area

@@ -147,7 +147,8 @@ class MisalignChecks:
                 f"Resolution at FSC 0.143: *{self.resolution.get():.2f} Å* after "
                 f"{last.number} iterations."
             )
-            lines.append(f"Sphericity: *{self.sphericity.get():.2f}* (1 is isotropic).")
+            if hasattr(self, "sphericity"):
+                lines.append(f"Sphericity: *{self.sphericity.get():.2f}* (1 is isotropic).")
         else:
             lines.append(f"Iteration {last.number}: *{_angstrom(last.resolution)}*.")
         return [*lines, networkWords(table), *self._commandLines()]

@@ -140,7 +140,7 @@ def startArguments(prot, machine=True):
     words += ["--offset_step", _text(prot.offsetStep.get())]
     words += ["--low_resol_join_halves", _text(prot.joinHalves.get())]
     words += ["--pad", "1" if prot.skipPadding else "2"]
-    words += ["--random_seed", str(prot.seed.get())]
+    words += ["--random_seed", str(prot.seed.get() + 1)]  # 0 would leave the order of particles
     if prot.maskFile():
         words += ["--solvent_mask", prot.maskFile()]
         words += ["--solvent_correct_fsc"] if prot.solventFsc else []

@@ -253,8 +253,9 @@ class CryoDLProtMisalignRefine(MisalignForm, MisalignChecks, CryoDLProtBase):
 
     def _runRelion(self, words):
         variables = self.variables()
-        with open(self._getExtraPath("command.sh"), "w", encoding="utf-8") as file:
-            file.write(command.readable(variables, words, self.processes()) + "\n")
+        path = self._getExtraPath("command.sh")
+        with open(path, "a" if "--continue" in words else "w", encoding="utf-8") as file:
+            file.write(command.readable(variables, words, self.processes()) + "\n\n")
         logs = [self.getStderrLog(), self.getStdoutLog()]
         before = {path: os.path.getsize(path) for path in logs if os.path.exists(path)}
         try:
@@ -285,7 +286,10 @@ class CryoDLProtMisalignRefine(MisalignForm, MisalignChecks, CryoDLProtBase):
         parameters = {"pixel_size": self.samplingRate(), **self.finalHalves()}
         if self.maskFile():
             parameters["mask"] = self.maskFile()
-        self.getPlugin().runEngine(self, _MEASURE, parameters, self.engineFolder())
+        try:
+            self.getPlugin().runEngine(self, _MEASURE, parameters, self.engineFolder())
+        except engine.EngineError as error:  # days of refinement are worth more than this number
+            self.warning(f"The resolution by direction could not be measured: {error}")
 
     def finalHalves(self):
         """Return the final half maps by the engine's names."""
@@ -304,8 +308,9 @@ class CryoDLProtMisalignRefine(MisalignForm, MisalignChecks, CryoDLProtBase):
             "volume": self._makeVolume(),
             "fscs": self._makeFscs(curves),
             "resolution": Float(convert.resolutionAt(*curves["final"])),
-            "sphericity": Float(measured["sphericity"]),
         }
+        if "sphericity" in measured:
+            outputs["sphericity"] = Float(measured["sphericity"])
         self._defineOutputs(**outputs)
         for output in outputs.values():
             for pointer in (self.inputParticles, self.inputReference, self.inputMask):

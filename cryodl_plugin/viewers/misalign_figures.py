@@ -3,7 +3,7 @@
 import numpy as np
 
 from cryodl_plugin import convert
-from cryodl_plugin.constants import FSC_THRESHOLD
+from cryodl_plugin.convert import misalign_results as results
 from cryodl_plugin.viewers.figures import (
     BLUE,
     DARK,
@@ -158,8 +158,8 @@ def _drawViews(axes, rot, tilt):
     axes.set_title("Views seen along z", fontsize=11, color=DARK)
 
 
-def weightsFigure(weights, samplingRate):
-    """Return how far each direction is measured, by iteration, of the directional weights.
+def weightsFigure(weights, samplingRate, threshold):
+    """Return resolution by direction and sphericity, by iteration, of the directional weights.
 
     Parameters
     ----------
@@ -167,6 +167,8 @@ def weightsFigure(weights, samplingRate):
         Iteration -> ``(n, n, n)`` weight by direction, zero frequency in the middle.
     samplingRate : float
         In Å/px.
+    threshold : float
+        Weight that stands for an FSC of 0.143.
     """
     if not weights:
         return messageFigure(
@@ -176,14 +178,12 @@ def weightsFigure(weights, samplingRate):
     left, right = figure.subplots(1, 2)
     numbers, spread = list(weights), []
     around = convert.hemisphere(_DIRECTIONS)
-    for number in numbers:
-        curves = convert.directionalCurves(weights[number], around)
-        box = weights[number].shape[0]
-        reached = convert.directionalResolutions(curves, box, samplingRate, FSC_THRESHOLD)
-        # The volume of the measured part over that of the ball of its best direction.
-        part = float(np.mean((reached.min() / reached) ** 3))
-        spread.append((*np.percentile(reached, (2, 50, 98)), part))
-    best, middle, worst, part = np.array(spread).T
+    for weight in weights.values():
+        curves = convert.directionalCurves(weight, around)
+        reached = convert.directionalResolutions(curves, weight.shape[0], samplingRate, threshold)
+        sphericity = results.sphericityOf(around, 1 / reached)
+        spread.append((*np.percentile(reached, (2, 50, 98)), sphericity))
+    best, middle, worst, sphericity = np.array(spread).T
     left.fill_between(
         numbers, best, worst, color=BLUE, alpha=0.18, lw=0, label="96 % of directions"
     )
@@ -192,9 +192,9 @@ def weightsFigure(weights, samplingRate):
     left.invert_yaxis()
     left.legend(fontsize=9, frameon=False)
     tidy(left, "Resolution by direction", "iteration", "Å")
-    right.plot(numbers, part, color=GREEN, marker="o", ms=4)
+    right.plot(numbers, sphericity, color=GREEN, marker="o", ms=4)
     right.set_ylim(0, 1.05)
-    tidy(right, "Measured part of the ball of the best direction", "iteration", "1 is isotropic")
+    tidy(right, "Sphericity", "iteration", "1 is isotropic")
     for axes in (left, right):
         axes.set_xlim(numbers[0] - 0.6, numbers[-1] + 0.6)
         axes.xaxis.get_major_locator().set_params(integer=True)

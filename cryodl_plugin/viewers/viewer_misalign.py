@@ -5,7 +5,7 @@ import os
 from pyworkflow.viewer import View
 
 from cryodl_plugin import convert
-from cryodl_plugin.constants import MEAN_COSINE_THRESHOLD
+from cryodl_plugin.constants import FSC_THRESHOLD, MEAN_COSINE_THRESHOLD
 from cryodl_plugin.convert import misalign_results as results
 from cryodl_plugin.protocols import CryoDLProtMisalignRefine
 from cryodl_plugin.viewers import figures, misalign_figures
@@ -48,8 +48,8 @@ class CryoDLViewerMisalignRefine(CryoDLViewerBase):
             ),
             (
                 "showWeights",
-                "Resolution by direction and iteration",
-                "Of the weight that the correction worked with, in the iterations in which it did.",
+                "Resolution by direction and sphericity",
+                "By iteration, of the weight that the correction worked with, where it did.",
             ),
             (
                 "showDirections",
@@ -107,8 +107,18 @@ class CryoDLViewerMisalignRefine(CryoDLViewerBase):
         """Return directional resolution by iteration."""
         paths = results.readWeights(self._folder())
         weights = {number: convert.readMap(path) for number, path in paths.items()}
-        figure = misalign_figures.weightsFigure(weights, self.protocol.samplingRate())
+        figure = misalign_figures.weightsFigure(
+            weights, self.protocol.samplingRate(), self._weightThreshold()
+        )
         return self.showFigure(figure, "Directions by iteration")
+
+    def _weightThreshold(self):
+        """Return which weight stands for an FSC of 0.143: 3DFSCs of the engine are mean cosines."""
+        source = self.protocol.getEnumText("aniso")
+        published = self.protocol.getEnumText("method") == "published"
+        if source == "fsc" or (source == "min" and published):
+            return MEAN_COSINE_THRESHOLD
+        return FSC_THRESHOLD
 
     def viewDirections(self):
         """Return the directional histogram of the final half maps."""
