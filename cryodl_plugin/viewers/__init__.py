@@ -6,7 +6,14 @@ from cryodl_plugin.viewers.viewer_misalign import CryoDLViewerMisalignRefine
 from cryodl_plugin.viewers.viewer_model import CryoDLViewerModel
 from cryodl_plugin.viewers.viewer_simulate import CryoDLViewerSimulate
 
+# Scipion offers viewers in the order of these names: before its tables, after its own list of
+# tomograms.
+from cryodl_plugin.viewers.viewer_slices import CryoDLViewerGallery as ABCryoDLViewerGallery
+from cryodl_plugin.viewers.viewer_slices import CryoDLViewerSlices as ABCryoDLViewerSlices
+
 __all__ = [
+    "ABCryoDLViewerGallery",
+    "ABCryoDLViewerSlices",
     "CryoDLViewerAnisoCorrect",
     "CryoDLViewerFsc3D",
     "CryoDLViewerMisalignRefine",
