@@ -170,7 +170,7 @@ def readFsc(path):
     return frequency, np.array([float(row.rlnGoldStandardFsc) for row in rows])
 
 
-def readFscCurves(folder, most=8):
+def readFscCurves(folder, most=6):
     """Return FSC curves by label: some of the iterations, evenly spread, and the final one."""
     numbers = [n for n in completeIterations(folder) if n > 0]
     if len(numbers) > most - 1:

@@ -93,7 +93,7 @@ class MisalignForm:
             choices=["the volume", "mean of its half maps"],
             default=REFERENCE_VOLUME,
             display=params.EnumParam.DISPLAY_HLIST,
-            label="Take",
+            label="Reference is",
             help="The half maps are neither sharpened nor masked, where the volume may be both.",
         )
         form.addParam(

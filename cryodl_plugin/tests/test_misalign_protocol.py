@@ -163,7 +163,7 @@ class TestOutputs(MisalignTest):
         self.assertTrue(prot.particles.hasAlignmentProj())
         self.assertEqual(len(prot.volume.getHalfMaps(asList=True)), 2)
         self.assertEqual(prot.volume.getDim(), (BOX, BOX, BOX))
-        self.assertSetSize(prot.fscs, 7)
+        self.assertSetSize(prot.fscs, 6)
         self.assertEqual(prot.sphericity.get(), 0.8)
         self.assertTrue(os.path.exists(prot._getExtraPath("iterations.csv")))
         summary = "\n".join(prot._summary())

@@ -55,6 +55,10 @@ def iterationsFigure(table, gateAngstrom=None, gateOrder=None):
     _line(right, table, "accuracyDegrees", BLUE, "estimated accuracy (°)")
     _line(right, table, "changeDegrees", GREEN, "change of angles (°)")
     right.set_yscale("log")
+    low, high = right.get_ylim()
+    right.set_ylim(low, high * (high / low) ** 0.12)  # room for the words along the top
+    for axis in (right.yaxis.set_major_formatter, right.yaxis.set_minor_formatter):
+        axis(lambda value, _: f"{value:g}" if f"{value:g}"[0] in "125" else "")
     tidy(right, "Angles", "iteration", "degrees")
     _drawOrders(right, table, gateOrder)
     for axes in (left, right):
@@ -145,6 +149,7 @@ def _drawViews(axes, rot, tilt):
         extent=(-1, 1, -1, 1),
         cmap="viridis",
         mincnt=1,
+        vmin=0,
         linewidths=0.2,
     )
     around = np.linspace(0, 2 * np.pi, 200)

@@ -21,7 +21,7 @@ class CryoDLViewerMisalignRefine(CryoDLViewerBase):
     _label = "viewer of refinement with misalignment correction"
     _targets = [CryoDLProtMisalignRefine]
     _rows = {
-        "Refinement": [
+        "Results": [
             (
                 "showIterations",
                 "Resolution and angles by iteration",
@@ -38,8 +38,6 @@ class CryoDLViewerMisalignRefine(CryoDLViewerBase):
                 "FSC by iteration",
                 "RELION's FSC of some iterations and of the final half maps.",
             ),
-        ],
-        "Correction": [
             (
                 "showLog",
                 "What the network did",
@@ -57,8 +55,6 @@ class CryoDLViewerMisalignRefine(CryoDLViewerBase):
                 "How many directions of the final half maps reach which resolution, and where "
                 "they are; sphericity is in the summary.",
             ),
-        ],
-        "Maps": [
             (
                 "showMaps",
                 "Slices",
