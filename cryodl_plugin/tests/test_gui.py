@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 import unittest
 
 from pwem.objects import VolumeMask
@@ -25,8 +24,7 @@ from cryodl_plugin.tests.fixtures import (
     directionalWeight,
     modelObject,
 )
-
-_START_SECONDS = 10
+from cryodl_plugin.tests.virtual_screen import VirtualScreen
 
 
 class TestWindows(PluginTest):
@@ -38,37 +36,12 @@ class TestWindows(PluginTest):
         if shutil.which("Xvfb") is None:
             raise unittest.SkipTest("Xvfb is not installed")
         super().setUpClass()
-        reader, writer = os.pipe()
-        cls.screen = subprocess.Popen(
-            ["Xvfb", "-displayfd", str(writer), "-screen", "0", "1400x1000x24", "-nolisten", "tcp"],
-            pass_fds=[writer],
-            stderr=subprocess.DEVNULL,
-        )
-        os.close(writer)
-        os.set_blocking(reader, False)
-        cls.display = cls.readDisplay(reader)
-        os.close(reader)
-
-    @classmethod
-    def readDisplay(cls, reader):
-        """Return the number that Xvfb has chosen."""
-        until = time.monotonic() + _START_SECONDS
-        text = b""
-        while time.monotonic() < until and not text.endswith(b"\n"):
-            try:
-                text += os.read(reader, 16)
-            except BlockingIOError:
-                time.sleep(0.05)
-        if not text.strip():
-            cls.screen.kill()
-            raise RuntimeError("Xvfb did not start")
-        return f":{text.decode().strip()}"
+        cls.screen = VirtualScreen()
 
     @classmethod
     def tearDownClass(cls):
         """Stop the virtual screen."""
-        cls.screen.terminate()
-        cls.screen.wait()
+        cls.screen.stop()
         super().tearDownClass()
 
     def open(self, windows):
@@ -78,7 +51,7 @@ class TestWindows(PluginTest):
             json.dump({"project": self.projName, "windows": windows}, file)
         done = subprocess.run(
             [sys.executable, "-W", "ignore", "-m", "cryodl_plugin.tests.gui_probe", path],
-            env={**os.environ, "DISPLAY": self.display},
+            env=self.screen.environment(),
             capture_output=True,
             text=True,
             timeout=120,
