@@ -135,7 +135,7 @@ def test_boxes_at_the_border_are_dropped_or_filled():
     noise = (np.random.default_rng(3).normal(size=SHAPE) + 7).astype(np.float32)
     dropped = list(extract_boxes(noise, BORDER_POINTS, 8, normalise="none"))
     assert [box.index for box in dropped] == [0, 2]
-    for border in ("mean", "noise"):
+    for border in ("fill", "noise"):
         filled = list(extract_boxes(noise, BORDER_POINTS, 8, border=border, normalise="none"))
         assert [box.index for box in filled] == [0, 1, 2, 3, 4]
         assert [box.filled_fraction for box in filled] == [0, 0, 0, 0, 3 / 8]
@@ -143,7 +143,7 @@ def test_boxes_at_the_border_are_dropped_or_filled():
         inside, outside = last[:5], last[5:]
         np.testing.assert_array_equal(inside, noise[65:70, 36:44, 36:44])
         assert outside.mean() == pytest.approx(inside.mean(), abs=0.2)
-        assert outside.std() == pytest.approx({"mean": 0, "noise": inside.std()}[border], abs=0.15)
+        assert outside.std() == pytest.approx({"fill": 0, "noise": inside.std()}[border], abs=0.15)
     again = list(extract_boxes(noise, BORDER_POINTS, 8, border="noise", normalise="none"))
     np.testing.assert_array_equal(again[4].data, last)
     other = list(extract_boxes(noise, BORDER_POINTS, 8, border="noise", normalise="none", seed=1))
@@ -153,7 +153,7 @@ def test_boxes_at_the_border_are_dropped_or_filled():
 def test_tomogram_thinner_than_the_box():
     thin = (np.random.default_rng(4).normal(size=(5, 60, 60)) + 7).astype(np.float32)
     assert list(extract_boxes(thin, [(30.4, 30, 2.2)], 16)) == []
-    box = next(extract_boxes(thin, [(30.4, 30, 2.2)], 16, border="mean", normalise="none"))
+    box = next(extract_boxes(thin, [(30.4, 30, 2.2)], 16, border="fill", normalise="none"))
     assert np.isfinite(box.data).all() and box.filled_fraction == 11 / 16
     assert box.data.mean() == pytest.approx(7, abs=0.2)
 

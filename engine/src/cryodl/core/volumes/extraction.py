@@ -20,7 +20,7 @@ from cryodl.conventions import centre_voxel
 from cryodl.core.volumes.tomogram_statistics import TomogramStatistics, tomogram_statistics
 from cryodl.errors import ConfigError, InputError
 
-Border = Literal["drop", "mean", "noise"]
+Border = Literal["drop", "fill", "noise"]
 Normalise = Literal["tomogram", "box", "none"]
 Contrast = Literal["dark", "bright"]
 
@@ -142,7 +142,7 @@ def extract_boxes(
         Edge n of the boxes, in their own voxels.
     binning : float
         1 or more: edge of a voxel of the box in voxels of the tomogram.
-    border : "drop", "mean" or "noise"
+    border : "drop", "fill" or "noise"
         Boxes that are partly outside are left out, or what is outside is filled with the mean of
         the rest or with Gaussian noise of its mean and deviation. Points outside are left out.
     normalise : "tomogram", "box" or "none"
