@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cryodl.conventions import PIXEL_SIZE_RANGE_ANGSTROM
-from cryodl.core.io.particles.dialects import PARTICLE_NAME, STACKS
+from cryodl.core.io.particles.dialects import STACKS
 from cryodl.core.io.particles.model import (
     Dialect,
     ImageKind,
@@ -99,10 +99,9 @@ def make_particles(
     own_tomograms = _texts("tomograms", tomograms, count, [""] * count)
     default = _default_names(paths, indices, image_kind, own_tomograms, places)
     own_names = _unique(_texts("names", names, count, default))
-    table = _table(default if paths else [], own_names, own_names != default)
     microscope = (voltage_kv, spherical_aberration_mm, amplitude_contrast)
     optics = _optics(image_kind, pixel_size_angstrom, box_size_px, microscope)
-    blocks = _blocks(table, optics, dialect, image_kind)
+    blocks = _blocks(_table(paths, indices, image_kind), count, optics, dialect, image_kind)
     ctf = [Path(path).absolute() for path in _texts("ctf_paths", ctf_paths, count, [])]
     return ParticleSet(
         names=own_names,
@@ -201,15 +200,19 @@ def _optics(
     return optics
 
 
-def _table(images: list[str], names: list[str], named: bool) -> dict[str, Any]:
-    table: dict[str, Any] = {"rlnImageName": images} if images else {}
-    if named:
-        table[PARTICLE_NAME] = names
-    return {**table, "rlnOpticsGroup": [1] * len(names)}
+def _table(paths: list[Path], indices: NDArray[np.int64], kind: ImageKind) -> dict[str, Any]:
+    """Return what names the images; the rest of a set is in its arrays until it is written."""
+    if kind == "image":
+        return {"rlnImageName": [f"{i + 1:06d}@{p}" for i, p in zip(indices.tolist(), paths)]}
+    return {"rlnImageName": [str(path) for path in paths]} if paths else {}
 
 
 def _blocks(
-    table: dict[str, Any], optics: dict[str, Any], dialect: Dialect, kind: ImageKind
+    table: dict[str, Any],
+    count: int,
+    optics: dict[str, Any],
+    dialect: Dialect,
+    kind: ImageKind,
 ) -> StarBlocks:
     import pandas as pd
 
@@ -217,7 +220,7 @@ def _blocks(
     if kind == "tilt_stack":
         blocks["general"] = {STACKS: 1}
     blocks["optics"] = pd.DataFrame([optics])
-    blocks["particles"] = pd.DataFrame(table)
+    blocks["particles"] = pd.DataFrame({**table, "rlnOpticsGroup": [1] * count})
     return blocks
 
 
@@ -240,10 +243,13 @@ def _default_names(
     tomograms: list[str],
     places: NDArray[np.float64],
 ) -> list[str]:
-    if kind == "image":
-        return [f"{i + 1:06d}@{path}" for i, path in zip(indices.tolist(), paths)]
     if paths:
-        return [str(path) for path in paths]
+        # As they are written, unless two lie in different folders under one name.
+        short = len({(path.name, path.parent) for path in paths}) == len({p.name for p in paths})
+        files = [path.name if short else str(path) for path in paths]
+        if kind == "image":
+            return [f"{i + 1:06d}@{file}" for i, file in zip(indices.tolist(), files)]
+        return files
     return [f"{name}/{x:.3f}_{y:.3f}_{z:.3f}" for name, (x, y, z) in zip(tomograms, places)]
 
 
