@@ -105,6 +105,9 @@ class MisalignForm:
             help="Soft solvent mask, 0 to 1, on the grid of the reference. Recommended: without it "
             "the correction takes a sphere of the particle diameter.",
         )
+        self._addInputDetails(form)
+
+    def _addInputDetails(self, form):
         form.addParam(
             "initialLowPass",
             params.FloatParam,
@@ -184,6 +187,28 @@ class MisalignForm:
                 label=label,
                 help=words,
             )
+        self._addOffsets(form)
+        form.addParam(
+            "localSearches",
+            params.BooleanParam,
+            default=False,
+            label="Only search near given angles",
+            help="Start with local searches about the alignment of the particles.",
+        )
+        form.addParam(
+            "localSigma",
+            params.FloatParam,
+            default=5.0,
+            condition="localSearches",
+            validators=[forms.Limits({"gt": 0})],
+            label="Standard deviation (°)",
+            help="Angles up to three times this are searched.\nRELION: *--sigma_ang*",
+        )
+        self._addSwitches(form)
+        self._addLimits(form)
+
+    @staticmethod
+    def _addOffsets(form):
         for name, default, label, words in (
             ("offsetRange", 5.0, "Offset range (px)", "Shifts searched.\nRELION: *--offset_range*"),
             (
@@ -201,25 +226,9 @@ class MisalignForm:
                 label=label,
                 help=words,
             )
-        form.addParam(
-            "localSearches",
-            params.BooleanParam,
-            default=False,
-            label="Only search near given angles",
-            help="Start with local searches about the alignment of the particles.",
-        )
-        form.addParam(
-            "localSigma",
-            params.FloatParam,
-            default=5.0,
-            condition="localSearches",
-            validators=[forms.Limits({"gt": 0})],
-            label="Standard deviation (°)",
-            help="Angles up to three times this are searched.\nRELION: *--sigma_ang*",
-        )
-        self._addRefinementDetails(form)
 
-    def _addRefinementDetails(self, form):
+    @staticmethod
+    def _addSwitches(form):
         for name, default, label, words in (
             (
                 "solventFsc",
@@ -258,6 +267,9 @@ class MisalignForm:
                 help=words,
                 **({} if name in ("solventFsc", "finerFaster") else _EXPERT),
             )
+
+    @staticmethod
+    def _addLimits(form):
         form.addParam(
             "joinHalves",
             params.FloatParam,
@@ -332,6 +344,11 @@ class MisalignForm:
             help="With *Use GPU*: whether RELION uses the cards too, or the correction alone. Both "
             "share their memory.\nRELION: *--gpu*",
         )
+        self._addMachine(form)
+        self._addSettings(form, forms.RUN_GROUP)
+
+    @staticmethod
+    def _addMachine(form):
         form.addParam(
             "pool",
             params.IntParam,
@@ -365,7 +382,6 @@ class MisalignForm:
             "decides, or that keep the correction from being called, are refused.",
             **_EXPERT,
         )
-        self._addSettings(form, forms.RUN_GROUP)
 
     def onFailureText(self):
         """Return the value of ISONET_ON_ERROR."""

@@ -154,11 +154,11 @@ def _drawViews(axes, rot, tilt):
     )
     around = np.linspace(0, 2 * np.pi, 200)
     axes.plot(np.cos(around), np.sin(around), color=GREY, lw=1)
-    for text, place in {"x": (1.09, 0), "y": (0, 1.09)}.items():
+    for text, place in {"x": (1.15, 0), "y": (0, 1.15)}.items():
         axes.text(*place, text, ha="center", va="center", fontsize=11, color=DARK)
     axes.set_aspect("equal")
-    axes.set_xlim(-1.18, 1.18)
-    axes.set_ylim(-1.18, 1.18)
+    axes.set_xlim(-1.24, 1.24)
+    axes.set_ylim(-1.24, 1.24)
     axes.axis("off")
     axes.set_title("Views seen along z", fontsize=11, color=DARK)
 

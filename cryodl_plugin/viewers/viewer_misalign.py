@@ -12,7 +12,7 @@ from cryodl_plugin.viewers import figures, misalign_figures
 from cryodl_plugin.viewers.base import CryoDLViewerBase
 from cryodl_plugin.viewers.windows import SlicesView, chimeraView
 
-_COLUMNS, _LINES = 130, 32
+_COLUMNS, _LINES = 142, 32
 
 
 class CryoDLViewerMisalignRefine(CryoDLViewerBase):
