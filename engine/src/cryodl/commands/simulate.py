@@ -10,7 +10,10 @@ from typing import Literal
 
 from pydantic import field_validator
 
-from cryodl.commands.simulate_recorded_config import SimulateSubtomogramsConfig
+from cryodl.commands.simulate_recorded_config import (
+    SimulateSubtomogramsConfig,
+    SimulateTomogramConfig,
+)
 from cryodl.core.config.parameters import CommandConfig, parameter
 from cryodl.core.config.registry import Command
 
@@ -167,6 +170,13 @@ COMMANDS = [
         "Half maps with a missing cone or preferred views.",
         SimulateHalfMapsConfig,
         "cryodl.commands.simulate_half_maps:run_half_maps",
+    ),
+    Command(
+        "simulate",
+        "tomogram",
+        "A crowded tomogram, with places, poses and classes.",
+        SimulateTomogramConfig,
+        "cryodl.commands.simulate_tomogram:run_tomogram",
     ),
     Command(
         "simulate",

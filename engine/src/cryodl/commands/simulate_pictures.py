@@ -27,3 +27,39 @@ def gallery(rows: Mapping[str, Sequence[np.ndarray]]) -> Figure:
             axis.imshow(plane, cmap="gray", vmin=low, vmax=high, origin="lower")
         row[0].set_title(name, loc="left", fontsize=9)
     return figure
+
+
+def tomogram_slices(
+    volume: np.ndarray, clean: np.ndarray, coordinates_px: np.ndarray, classes: np.ndarray
+) -> Figure:
+    """Draw central slices of a tomogram and of the specimen, with the particles near them."""
+    from scipy import ndimage
+
+    figure = new_figure(2, 2, 9.0, 6.6)
+    depth, height, _ = volume.shape
+    smooth = ndimage.gaussian_filter(volume, 1.0)
+    for column, (name, shown) in enumerate((("tomogram", smooth), ("specimen", clean))):
+        for row, (plane, right, up, across, level) in enumerate(
+            (
+                (shown[depth // 2], 0, 1, 2, depth // 2),
+                (shown[:, height // 2], 0, 2, 1, height // 2),
+            )
+        ):
+            axis = figure.axes[2 * row + column]
+            low, high = np.percentile(plane, (0.5, 99.5))
+            axis.imshow(plane, cmap="gray", vmin=low, vmax=high, origin="lower")
+            near = np.abs(coordinates_px[:, across] - level) < 4
+            if near.any():
+                axis.scatter(
+                    coordinates_px[near, right],
+                    coordinates_px[near, up],
+                    s=60,
+                    facecolors="none",
+                    edgecolors=[f"C{c - 1}" for c in classes[near]],
+                    linewidths=1.0,
+                )
+            axis.set_xlabel("xyz"[right])
+            axis.set_ylabel("xyz"[up])
+            if row == 0:
+                axis.set_title(name, loc="left", fontsize=10)
+    return figure

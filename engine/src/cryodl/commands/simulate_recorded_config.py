@@ -253,3 +253,117 @@ class SimulateSubtomogramsConfig(TiltSeriesConfig):
         "as rlnCtfImage.",
         group="Output",
     )
+
+
+class SimulateTomogramConfig(TiltSeriesConfig):
+    """Simulate a crowded tomogram with the place, pose and class of every particle.
+
+    The specimen (particles, decoys, membranes, gold beads, uneven ice) is projected along all
+    tilts, gets contrast transfer function, dose damping and noise, and is reconstructed by weighted
+    back-projection. Writes the tomogram, and under truth/ what is in it.
+    """
+
+    number: int = parameter(
+        100,
+        help="Particles asked for. What finds no room is left out and told.",
+        group="Specimen",
+        ge=1,
+        le=100000,
+    )
+    box_size_px: int = parameter(
+        256, help="Extent in x and y.", unit="px", group="Specimen", ge=16, le=8192
+    )
+    thickness_px: int = parameter(
+        64, help="Extent in z.", unit="px", group="Specimen", ge=8, le=2048
+    )
+    height_px: int | None = parameter(
+        None,
+        help="Extent in y, if not that of x.",
+        unit="px",
+        group="Specimen",
+        expert=True,
+        ge=16,
+        le=8192,
+    )
+    spacing: float = parameter(
+        1.0,
+        help="Least distance of two particles, in units of the sum of their radii; below 1 they "
+        "may touch.",
+        group="Specimen",
+        expert=True,
+        gt=0,
+        le=100,
+    )
+    border_px: float | None = parameter(
+        None,
+        help="Least distance of centres from the faces. By default particles lie wholly inside.",
+        unit="px",
+        group="Specimen",
+        expert=True,
+        ge=0,
+    )
+    decoys: int = parameter(
+        0,
+        help="Things that are no particles: small balls and long rods in turn.",
+        group="Specimen",
+        ge=0,
+        le=100000,
+    )
+    vesicles: int = parameter(0, help="Closed membranes.", group="Specimen", ge=0, le=1000)
+    sheets: int = parameter(0, help="Flat membranes.", group="Specimen", ge=0, le=1000)
+    vesicle_radius: float | None = parameter(
+        None,
+        help="Mean radius of the vesicles. By default what the thickness allows.",
+        unit="angstrom",
+        group="Specimen",
+        expert=True,
+        gt=0,
+    )
+    membrane_thickness: float = parameter(
+        40.0,
+        help="Distance of the two leaflets.",
+        unit="angstrom",
+        group="Specimen",
+        expert=True,
+        gt=0,
+    )
+    beads: int = parameter(0, help="Gold beads.", group="Specimen", ge=0, le=10000)
+    bead_diameter: float = parameter(
+        100.0, help="Of the gold beads.", unit="angstrom", group="Specimen", expert=True, gt=0
+    )
+    bead_contrast: float = parameter(
+        8.0,
+        help="Density of gold over that of the particles.",
+        group="Specimen",
+        expert=True,
+        gt=0,
+    )
+    ice_texture: float = parameter(
+        0.05,
+        help="Unevenness of the ice: its deviation over the density of the particles.",
+        group="Specimen",
+        ge=0,
+        le=10,
+    )
+    texture_correlation: float = parameter(
+        30.0,
+        help="Smoothness of the ice's unevenness.",
+        unit="angstrom",
+        group="Specimen",
+        expert=True,
+        ge=0,
+    )
+    defocus_gradient: bool = parameter(
+        False,
+        help="Let the defocus of tilted images change across the tilt axis.",
+        group="Optics",
+        expert=True,
+    )
+    contrast: Literal["bright", "dark"] = parameter(
+        "dark", help="Matter is dark as in most tomograms, or bright.", group="Grey values"
+    )
+    tilt_images: bool = parameter(
+        False,
+        help="Write the tilt series with its noise as well, with a file of angles.",
+        group="Output",
+    )

@@ -204,6 +204,8 @@ def _report(
     simulator: SubtomogramSimulator,
     first: list[np.ndarray],
 ) -> None:
+    from scipy.ndimage import gaussian_filter
+
     report = run.report
     snr = finite(simulator.measured_snr())
     report.fact("subtomograms", str(config.number))
@@ -215,9 +217,11 @@ def _report(
             {
                 "specimen": [simulator.specimen(i) for i in range(len(first))],
                 "subtomogram": first,
+                "smoothed": [gaussian_filter(volume, 1.5) for volume in first],
             }
         ),
-        "The first particles: slice through the centre across z, before and after recording.",
+        "The first particles: slice through the centre across z, before and after "
+        "recording, and smoothed by 1.5 pixels.",
     )
     report.heading("What is seen of Fourier space")
     report.figure(

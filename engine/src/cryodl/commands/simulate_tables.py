@@ -18,7 +18,7 @@ _RELION31 = 30001
 
 def write_particle_table(
     path: Path,
-    images: Sequence[str],
+    images: Sequence[str] | None,
     rotations: np.ndarray,
     shifts_angstrom: np.ndarray,
     *,
@@ -35,7 +35,7 @@ def write_particle_table(
     path
         The STAR file.
     images
-        ``rlnImageName`` of each.
+        ``rlnImageName`` of each; None for particles that are still in their tomogram.
     rotations, shifts_angstrom
         A and s, ``x_particle = A x_reference - s``: (N, 3, 3) and (N, 3), or (N, 2) for images.
     optics, pixel_size_angstrom, box_size_px
@@ -48,23 +48,25 @@ def write_particle_table(
     import pandas as pd
 
     angles = matrix_to_euler(rotations)
-    table = pd.DataFrame({"rlnImageName": list(images), "rlnOpticsGroup": 1})
+    table = pd.DataFrame({"rlnOpticsGroup": [1] * len(angles)})
+    if images is not None:
+        table.insert(0, "rlnImageName", list(images))
     for column, label in enumerate(("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")):
         table[label] = angles[:, column]
     for column, axis in enumerate("XYZ"[: shifts_angstrom.shape[1]]):
         table[f"rlnOrigin{axis}Angst"] = shifts_angstrom[:, column]
     for label, values in columns.items():
         table[label] = values
-    group = {
+    group: dict[str, object] = {
         "rlnOpticsGroup": 1,
         "rlnOpticsGroupName": "opticsGroup1",
         "rlnVoltage": optics.voltage_kv,
         "rlnSphericalAberration": optics.spherical_aberration_mm,
         "rlnAmplitudeContrast": optics.amplitude_contrast,
         "rlnImagePixelSize": pixel_size_angstrom,
-        "rlnImageSize": box_size_px,
-        "rlnImageDimensionality": dimensions,
     }
+    if images is not None:
+        group.update(rlnImageSize=box_size_px, rlnImageDimensionality=dimensions)
     write_star(path, {"optics": pd.DataFrame([group]), "particles": table}, version=_RELION31)
 
 

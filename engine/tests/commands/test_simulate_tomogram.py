@@ -1,0 +1,69 @@
+"""``cryodl simulate tomogram`` from the command line to the files."""
+
+import json
+
+import numpy as np
+import pytest
+
+from cryodl.cli import main
+from cryodl.core.io.mrc import read_volume
+from cryodl.core.io.particles.read import read_particles
+from cryodl.core.io.star import read_star
+
+SMALL = ["--box-size-px", "48", "--thickness-px", "32", "--tilt-increment", "10"]
+FULL = ["--structure", "rubisco", "haemoglobin", "--pixel-size", "12", "--number", "8"]
+FULL += ["--beads", "1", "--decoys", "2", "--vesicles", "1", "--tilt-images"]
+
+
+def simulate(folder, *options):
+    return main(["simulate", "tomogram", "--output", str(folder), *SMALL, *options])
+
+
+def test_writes_tomogram_and_truth(tmp_path):
+    run = tmp_path / "run"
+    assert simulate(run, *FULL) == 0
+    result = json.loads((run / "result.json").read_text())
+    assert result["data"] == "tomogram.mrc"
+    assert result["truth"] == "truth/truth.json"
+    tomogram = read_volume(run / "tomogram.mrc")
+    assert tomogram.data.shape == (32, 48, 48)
+    assert tomogram.pixel_size_angstrom == pytest.approx(12)
+    clean = read_volume(run / "truth/clean.mrc").data
+    places = np.loadtxt(run / "truth/coordinates.txt")
+    assert len(places) == result["number"] <= 8
+    star = read_star(run / "truth/particles.star")["particles"]
+    np.testing.assert_allclose(
+        star[[f"rlnCoordinate{a}" for a in "XYZ"]].to_numpy(), places, atol=1e-3
+    )
+    x, y, z = np.round(places).astype(int).T
+    labels = read_volume(run / "truth/labels.mrc").data
+    assert set(np.unique(labels)) <= {0, 1, 2, 3, 4, 5}
+    assert clean[labels == 1].mean() > 5 * abs(clean[labels == 0].mean())
+    read = read_particles(run / "truth/particles.star", require_images=False)
+    np.testing.assert_allclose(read.coordinates_px, places, atol=1e-3)
+    np.testing.assert_array_equal(read.classes, star["rlnClassNumber"])
+    assert read.pixel_size_angstrom[0] == pytest.approx(12)
+    angles = np.loadtxt(run / "tilt_series.rawtlt")
+    images = read_volume(run / "tilt_series.mrc").data
+    assert len(images) == len(angles) == 13
+    # matter is dark by default
+    masked = tomogram.data[np.isin(labels, (1, 2))].mean()
+    assert masked < tomogram.data[labels == 0].mean()
+    facts = json.loads((run / "truth/truth.json").read_text())
+    assert facts["snr_measured"] == pytest.approx(0.1, rel=0.1)
+    assert facts["labels"]["1"] == "rubisco"
+    assert "<img" in (run / "report.html").read_text()
+
+
+def test_same_seed_same_files(tmp_path):
+    for name, seed in (("a", "3"), ("b", "3"), ("c", "4")):
+        assert simulate(tmp_path / name, *FULL, "--seed", seed) == 0
+    for kind in ("tomogram.mrc", "truth/particles.star", "truth/labels.mrc", "tilt_series.mrc"):
+        first, again, other = ((tmp_path / name / kind).read_bytes() for name in "abc")
+        assert first == again
+        assert first != other
+
+
+def test_a_particle_too_large_is_told(tmp_path, capsys):
+    assert simulate(tmp_path / "run", "--thickness-px", "12") == 2
+    assert "groel_groes" in capsys.readouterr().err
