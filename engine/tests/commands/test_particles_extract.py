@@ -3,14 +3,21 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cryodl.cli import main
+from cryodl.commands.particles_extract_job import (
+    BoxSettings,
+    TomogramJob,
+    earlier_account,
+    extract_tomogram,
+)
 from cryodl.commands.particles_extract_plan import bare_name, tomogram_names
-from cryodl.core.fourier.wedge import missing_wedge
+from cryodl.core.fourier.wedge import missing_wedge, tilt_sampling
 from cryodl.core.geometry.rotations import euler_to_matrix
 from cryodl.core.io.mrc import read_volume, write_volume
 from cryodl.core.io.particles.images import read_subtomogram
@@ -206,6 +213,27 @@ def test_tilts_become_a_wedge_volume(folder):
     assert set(table["cdlTiltMin"]) == {-50} and set(table["cdlTiltMax"]) == {60}
     assert extract("--tilt-min", "-50", "--tilt-max", "60", "--no-wedge-volumes", output="b") == 0
     assert result("b")[1].ctf_paths == []
+
+
+def test_list_of_tilts_becomes_their_sampling(folder):
+    settings = BoxSettings(12, 1.0, "drop", "box", "bright", 0)
+    angles = (-40.0, 0.0, 35.0)
+    job = TomogramJob(
+        *("TS_1", Path("TS_1.mrc"), POINTS, Path("boxes"), settings),
+        tilts_degrees=angles,
+        is_range=False,
+        tilt_axis_degrees=85.0,
+    )
+    dealt_with = []
+    account = extract_tomogram(job, dealt_with.append)
+    assert sum(dealt_with) == 4 and account.kept == [0, 1]
+    assert sum(account.dropped.values()) == 2 and account.mean is None
+    expected = tilt_sampling(12, angles, tilt_axis_degrees=85, nyquist_limit=False)
+    np.testing.assert_allclose(read_volume(job.wedge_path).data, expected, atol=1e-6)
+    mean = (read_volume(job.box_path(0)).data + read_volume(job.box_path(1)).data) / 2
+    np.testing.assert_allclose(read_volume(job.mean_path).data, mean, atol=1e-6)
+    assert earlier_account(job) == account
+    assert earlier_account(replace(job, tilts_degrees=(-40.0, 35.0))) is None
 
 
 def test_resumed_run_keeps_finished_tomograms(folder):

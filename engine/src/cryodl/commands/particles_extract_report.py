@@ -110,6 +110,12 @@ def _doubts(
             f"{filled} of {kept} boxes reach beyond their tomogram and were filled there: such "
             "particles are incomplete."
         )
+    unknown = [job.name for job in plan.jobs if not job.tilts_degrees]
+    if 0 < len(unknown) < len(plan.jobs):
+        doubts.append(
+            f"The tilts of {len(unknown)} tomograms are not known, such as {unknown[0]}: the STAR "
+            "file names no missing wedges; give --tilt-min and --tilt-max to have one for all."
+        )
     n = config.box_size_px
     middle = mean[tuple(slice(n // 2 - n // 8, n // 2 + n // 8 + 1) for _ in range(3))]
     spread = float(mean.std())
