@@ -2,14 +2,26 @@
 
 from cryodl_plugin.protocols.protocol_correct import CryoDLProtAnisoCorrect
 from cryodl_plugin.protocols.protocol_edit_coordinates import CryoDLProtEditCoordinates
+from cryodl_plugin.protocols.protocol_export_star import CryoDLProtExportStar
+from cryodl_plugin.protocols.protocol_extract import CryoDLProtExtractSubtomos
 from cryodl_plugin.protocols.protocol_fsc3d import CryoDLProtFsc3D
+from cryodl_plugin.protocols.protocol_import_star import CryoDLProtImportParticlesStar
 from cryodl_plugin.protocols.protocol_misalign import CryoDLProtMisalignRefine
 from cryodl_plugin.protocols.protocol_simulate import CryoDLProtSimulateHalfMaps
+from cryodl_plugin.protocols.protocol_simulate_tomography import (
+    CryoDLProtSimulateSubtomograms,
+    CryoDLProtSimulateTomograms,
+)
 
 __all__ = [
     "CryoDLProtAnisoCorrect",
     "CryoDLProtEditCoordinates",
+    "CryoDLProtExportStar",
+    "CryoDLProtExtractSubtomos",
     "CryoDLProtFsc3D",
+    "CryoDLProtImportParticlesStar",
     "CryoDLProtMisalignRefine",
     "CryoDLProtSimulateHalfMaps",
+    "CryoDLProtSimulateSubtomograms",
+    "CryoDLProtSimulateTomograms",
 ]

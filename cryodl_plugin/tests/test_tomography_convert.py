@@ -42,7 +42,7 @@ class TestSubtomograms(TomographyTest):
     def emptySet(self, name, images=None):
         """Return a new set, by default of subtomograms."""
         kind = SetOfClassesSubTomograms if images else SetOfSubTomograms
-        output = kind.create(self.source._getPath(), template=f"{name}%s.sqlite")
+        output = kind.create(self.source._getPath(), prefix=f"{name}")
         if images:
             output.setImages(Pointer(self.source, extended=images))
         else:
@@ -64,6 +64,13 @@ class TestSubtomograms(TomographyTest):
             self.assertEqual(float(row["rlnRandomSubset"]), i % 2 + 1)
             self.assertTrue(os.path.exists(row["rlnImageName"]))
         self.assertIn(" ", table.rows[4]["rlnImageName"])
+
+    def testAbsoluteNames(self):
+        """For programs that work elsewhere the whole path is written."""
+        for absolute in (False, True):
+            for row in self.written(absolute=absolute).rows:
+                self.assertEqual(os.path.isabs(row["rlnImageName"]), absolute)
+                self.assertTrue(os.path.exists(row["rlnImageName"]))
 
     def testResultByIdAndNotByRow(self):
         """A subset with gaps, a result in another order and with rows missing: all find theirs."""
@@ -130,7 +137,7 @@ class TestSubtomograms(TomographyTest):
     def testImportWithoutTomograms(self):
         """Particles of nowhere keep their names and have no coordinate."""
         table = self.written()
-        output = SetOfSubTomograms.create(self.source._getPath(), template="nowhere%s.sqlite")
+        output = SetOfSubTomograms.create(self.source._getPath(), prefix="nowhere")
         output.setSamplingRate(table.samplingRate)
         tomography.appendSubtomograms(output, table)
         item = output.getFirstItem()
@@ -185,9 +192,11 @@ class TestSubtomograms(TomographyTest):
         """A file with two pixel sizes cannot be one set."""
         path = self.temporary("two.star")
         optics = [{"rlnOpticsGroup": i, "rlnImagePixelSize": float(i)} for i in (1, 2)]
-        tomography.writeStar(path, {"optics": optics, "particles": [{"rlnOpticsGroup": 1}]})
+        tomography.writeStar(path, {"optics": optics, "particles": optics})
         with self.assertRaisesRegex(tomography.StarError, "found 1, 2 Å in one file"):
             tomography.readParticles(path)
+        tomography.writeStar(path, {"optics": optics, "particles": [{"rlnOpticsGroup": 2}]})
+        self.assertEqual(tomography.readParticles(path).samplingRate, 2)
         tomography.writeStar(path, {"optics": optics})
         with self.assertRaisesRegex(tomography.StarError, "no data_particles"):
             tomography.readParticles(path)
@@ -218,7 +227,7 @@ class TestOptics(TomographyTest):
             for i, name in enumerate(images)
         ]
         tomography.writeStar(path, {"optics": optics, "particles": rows})
-        output = SetOfSubTomograms.create(self.source._getPath(), template="groups%s.sqlite")
+        output = SetOfSubTomograms.create(self.source._getPath(), prefix="groups")
         output.setSamplingRate(IMAGE_SAMPLING)
         tomography.appendSubtomograms(output, tomography.readParticles(path, withOptics=True))
         output.write()
@@ -274,7 +283,7 @@ class TestImages(TomographyTest):
             row["rlnImageName"] = item.getFileName()
         table.rows.reverse()
         del table.rows[2]
-        output = SetOfSubTomograms.create(self.source._getPath(), template="cut%s.sqlite")
+        output = SetOfSubTomograms.create(self.source._getPath(), prefix="cut")
         output.setSamplingRate(TOMOGRAM_SAMPLING)
         output.setCoordinates3D(Pointer(self.source, extended="coordinates"))
         left = tomography.appendExtracted(output, self.source.coordinates, table)
@@ -316,7 +325,7 @@ class TestTomograms(TomographyTest):
 
     def testMasks(self):
         """A mask leads back to its tomogram."""
-        masks = SetOfTomoMasks.create(self.source._getPath(), template="masks%s.sqlite")
+        masks = SetOfTomoMasks.create(self.source._getPath(), prefix="masks")
         masks.setSamplingRate(TOMOGRAM_SAMPLING)
         for tomogram in self.source.tomograms:
             path = self.temporary(f"{tomogram.getTsId()}_mask.mrc")

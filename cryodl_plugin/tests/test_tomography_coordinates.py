@@ -213,7 +213,7 @@ class TestCoordinates(TomographyTest):
 
     def emptyCoordinates(self, name):
         """Return a new set on the tomograms."""
-        output = SetOfCoordinates3D.create(self.source._getPath(), template=f"{name}%s.sqlite")
+        output = SetOfCoordinates3D.create(self.source._getPath(), prefix=f"{name}")
         output.setPrecedents(Pointer(self.source, extended="tomograms"))
         output.setSamplingRate(TOMOGRAM_SAMPLING)
         output.setBoxSize(8)

@@ -48,10 +48,10 @@ class TomographyTest(PluginTest):
     @classmethod
     def makeTomograms(cls, prot, sampling=TOMOGRAM_SAMPLING, suffix="", factor=1):
         """Return a set of tomograms whose voxels are noise."""
-        tomograms = SetOfTomograms.create(prot._getPath(), template=f"tomograms{suffix}%s.sqlite")
+        tomograms = SetOfTomograms.create(prot._getPath(), prefix=f"tomograms{suffix}")
         tomograms.setSamplingRate(sampling)
         acquisition = tomography.makeAcquisition(-60.0, 57.0, 3.0, 300.0, tiltAxisAngle=85.0)
-        tomograms.setAcquisition(acquisition)
+        tomograms.setAcquisition(acquisition.clone())
         random = np.random.default_rng(4)
         for tsId, size in SIZES_XYZ.items():
             path = prot._getExtraPath(f"{tsId}{suffix}.mrc")
@@ -63,7 +63,7 @@ class TomographyTest(PluginTest):
     @classmethod
     def makeCoordinates(cls, prot, name):
         """Return coordinates with poses, scores, groups and a column of another program."""
-        output = SetOfCoordinates3D.create(prot._getPath(), template=f"{name}%s.sqlite")
+        output = SetOfCoordinates3D.create(prot._getPath(), prefix=f"{name}")
         output.setPrecedents(Pointer(prot, extended="tomograms"))
         output.setSamplingRate(TOMOGRAM_SAMPLING)
         output.setBoxSize(8)
@@ -84,7 +84,7 @@ class TomographyTest(PluginTest):
         """Return subtomograms at half the pixel size, made by turning one reference."""
         from cryodl_plugin.tests.fixtures import blobs
 
-        output = SetOfSubTomograms.create(prot._getPath(), template="subtomograms%s.sqlite")
+        output = SetOfSubTomograms.create(prot._getPath(), prefix="subtomograms")
         output.setCoordinates3D(Pointer(prot, extended="coordinates"))
         output.setSamplingRate(IMAGE_SAMPLING)
         reference = blobs()

@@ -4,6 +4,7 @@ from cryodl_plugin.viewers.viewer_correct import CryoDLViewerAnisoCorrect
 from cryodl_plugin.viewers.viewer_fsc3d import CryoDLViewerFsc3D
 from cryodl_plugin.viewers.viewer_misalign import CryoDLViewerMisalignRefine
 from cryodl_plugin.viewers.viewer_model import CryoDLViewerModel
+from cryodl_plugin.viewers.viewer_particles import CryoDLViewerExportStar, CryoDLViewerParticles
 from cryodl_plugin.viewers.viewer_simulate import CryoDLViewerSimulate
 
 # Scipion offers viewers in the order of these names: before its tables, after its own list of
@@ -15,8 +16,10 @@ __all__ = [
     "ABCryoDLViewerGallery",
     "ABCryoDLViewerSlices",
     "CryoDLViewerAnisoCorrect",
+    "CryoDLViewerExportStar",
     "CryoDLViewerFsc3D",
     "CryoDLViewerMisalignRefine",
     "CryoDLViewerModel",
+    "CryoDLViewerParticles",
     "CryoDLViewerSimulate",
 ]

@@ -34,7 +34,17 @@ _OWN = {
     "cdlScore",
     "cdlGroupId",
 }
-RESERVED = _POSE | _PLACE | _OWN
+_SIZES = {
+    "rlnPixelSize",
+    "rlnImagePixelSize",
+    "rlnImageSize",
+    "rlnDetectorPixelSize",
+    "rlnMagnification",
+    "rlnMicrographPixelSize",
+    "rlnMicrographOriginalPixelSize",
+    "rlnTomoTiltSeriesPixelSize",
+}
+RESERVED = _POSE | _PLACE | _OWN | _SIZES
 """Columns that have a place of their own in Scipion's items."""
 
 

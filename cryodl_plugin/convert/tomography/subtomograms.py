@@ -1,5 +1,6 @@
 """SetOfSubTomograms and its classes <-> the STAR files of the engine."""
 
+import os
 from dataclasses import dataclass
 
 from pwem.objects import Transform
@@ -52,12 +53,15 @@ class ParticleTable:
         Of the images, Å; of the tomograms where there are no images.
     coordinateSamplingRate : float
         Of the tomograms that the coordinates count in, Å.
+    boxSize : int
+        Of the images in voxels, 0 where the file does not say.
     """
 
     path: str
     rows: list
     samplingRate: float
     coordinateSamplingRate: float
+    boxSize: int = 0
 
     def hasImages(self):
         """Tell whether every particle has an image."""
@@ -119,12 +123,14 @@ def readParticles(path, withOptics=False):
         raise StarError(f"{path}: found no data_particles, expected it; choose a particle file")
     named = bool(rows) and "rlnTomoName" in rows[0]
     optics = blocks.get("optics") or [{}]
-    tomogram = _oneSize(path, optics, _TO_TOMOGRAM[::-1] if named else _TO_TOMOGRAM, None)
-    box = _oneSize(path, optics, _TO_BOX, tomogram)
+    order = _TO_TOMOGRAM[::-1] if named else _TO_TOMOGRAM
+    tomogram = _oneSize(path, rows, optics, order, None)
+    box = _oneSize(path, rows, optics, _TO_BOX, tomogram)
     if box is None:
         raise StarError(f"{path}: found no pixel size in data_optics, expected rlnImagePixelSize")
     rows = joinOptics(rows, optics) if withOptics else rows
-    return ParticleTable(path, rows, box, tomogram or box)
+    size = optics[0].get("rlnImageSize", EMPTY)
+    return ParticleTable(path, rows, box, tomogram or box, 0 if size == EMPTY else int(size))
 
 
 def subtomogramRows(subtomograms, folder, classOf=None):
@@ -157,17 +163,29 @@ def subtomogramRows(subtomograms, folder, classOf=None):
     return rows
 
 
-def writeSubtomograms(subtomograms, path, folder, classOf=None):
+def writeSubtomograms(subtomograms, path, folder, classOf=None, absolute=False):
     """Write a set as a STAR file of RELION 3.1 with `PARTICLE_ID`; return the number of rows.
 
     Coordinates count in the tomograms that were picked in, whatever the sampling of the images.
+    Files are named as in the project, or with their whole path if they are to be `absolute`.
     """
     rows = subtomogramRows(subtomograms, folder, classOf)
+    if absolute:
+        makeAbsolute(rows)
     stacks = bool(rows) and "rlnTomoVisibleFrames" in rows[0]
     blocks = {"general": [{"rlnTomoSubTomosAre2DStacks": 1}]} if stacks else {}
     groups = splitOptics(rows, _opticsOf(subtomograms, 2 if stacks else 3))
     writeStar(path, {**blocks, "optics": groups, "particles": rows})
     return len(rows)
+
+
+def makeAbsolute(rows):
+    """Give the files that rows name their whole path."""
+    for row in rows:
+        for label in ("rlnImageName", "rlnCtfImage"):
+            index, at, name = str(row.get(label) or EMPTY).rpartition("@")
+            if name != EMPTY:
+                row[label] = f"{index}{at}{os.path.abspath(name)}"
 
 
 def imageName(item, folder):
@@ -326,18 +344,18 @@ def _opticsOf(subtomograms, dimensions):
     }
 
 
-def _oneSize(path, optics, labels, default):
-    found = {}
-    for row in optics:
-        for label in labels:
-            if row.get(label, EMPTY) != EMPTY:
-                found[float(row[label])] = label
-                break
-    if len(found) > 1:
-        sizes = ", ".join(f"{size:g}" for size in sorted(found))
-        label = next(iter(found.values()))
-        raise StarError(
-            f"{path}, {label}: found {sizes} Å in one file, expected one pixel size; import each "
-            "optics group from a file of its own"
-        )
-    return next(iter(found), default)
+def _oneSize(path, rows, optics, labels, default):
+    """Return the one value that columns of the particles, or of their groups, have."""
+    used = {row.get("rlnOpticsGroup") for row in rows}
+    groups = [one for one in optics if one.get("rlnOpticsGroup") in used] or optics
+    for label in labels:
+        texts = {table[label] for part in (rows, groups) for table in part if label in table}
+        sizes = sorted({float(text) for text in texts - {EMPTY}})
+        if len(sizes) > 1:
+            raise StarError(
+                f"{path}, {label}: found {', '.join(f'{size:g}' for size in sizes)} Å in one file, "
+                "expected one pixel size; import each optics group from a file of its own"
+            )
+        if sizes:
+            return sizes[0]
+    return default

@@ -68,7 +68,7 @@ def makeTomogram(path, tsId, samplingRate, acquisition=None):
     tomogram.setTsId(tsId)
     tomogram.setOrigin()
     if acquisition is not None:
-        tomogram.setAcquisition(acquisition)
+        tomogram.setAcquisition(acquisition.clone())
     return tomogram
 
 
