@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from tomo.objects import (
 
 from cryodl_plugin import convert
 from cryodl_plugin.convert import tomography
+from cryodl_plugin.convert.tomography.tomograms import mrcFile
 from cryodl_plugin.tests.fixtures import blobs
 from cryodl_plugin.tests.tomography_fixtures import (
     IMAGE_SAMPLING,
@@ -312,6 +314,13 @@ class TestTomograms(TomographyTest):
         for link, tomogram in zip(links, self.source.tomograms):
             self.assertFalse(os.path.isabs(link))
             self.assertTrue(os.path.samefile(link, tomogram.getFileName()))
+
+    def testFormats(self):
+        """MRC files by other suffixes are left alone; other formats would be converted."""
+        for name in ("a.mrc", "b.mrcs", "c.rec", "d.ST", "e.map"):
+            self.assertEqual(mrcFile(name, "x"), name)
+        with mock.patch("cryodl_plugin.convert.tomography.tomograms.engineMap") as converted:
+            self.assertIs(mrcFile("a.em", "x"), converted.return_value)
 
     def testTilts(self):
         """The range in order; unknown is None and never a guess."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pwem.objects import Transform
 from tomo.objects import SubTomogram
 
-from cryodl_plugin.convert.maps import engineMap, mapDimensions
+from cryodl_plugin.convert.maps import mapDimensions
 from cryodl_plugin.convert.tomography.columns import (
     PARTICLE_ID,
     columnTypes,
@@ -25,7 +25,7 @@ from cryodl_plugin.convert.tomography.coordinates import (
 from cryodl_plugin.convert.tomography.matrices import poseToTransform
 from cryodl_plugin.convert.tomography.optics import joinOptics, splitOptics
 from cryodl_plugin.convert.tomography.star_files import EMPTY, StarError, readStar, writeStar
-from cryodl_plugin.convert.tomography.tomograms import tomogramId
+from cryodl_plugin.convert.tomography.tomograms import mrcFile, tomogramId
 
 # RELION asks for these of every optics group; without a CTF nothing depends on them.
 _VOLTAGE_KV, _ABERRATION_MM, _CONTRAST = 300.0, 2.7, 0.1
@@ -191,7 +191,7 @@ def makeAbsolute(rows):
 def imageName(item, folder):
     """Return the image of an item as RELION names it: a file, or ``000001@stack``."""
     index = item.getIndex() or 0
-    name = engineMap(item.getFileName(), folder)
+    name = mrcFile(item.getFileName(), folder)
     return f"{index:06d}@{name}" if index else name
 
 

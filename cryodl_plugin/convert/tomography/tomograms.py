@@ -6,10 +6,11 @@ import re
 import numpy as np
 from tomo.objects import TomoAcquisition, Tomogram, TomoMask
 
-from cryodl_plugin.convert.maps import engineMap
+from cryodl_plugin.convert.maps import engineMap, plainName
 
 _SUFFIXES = (".tomostar", ".mrc", ".mrcs", ".rec", ".map", ".st", ".ali", ".mdoc")
 _PREFIX = "TS_"
+_MRC = (".mrcs", ".rec", ".st", ".ali")
 
 
 def tomogramId(name):
@@ -103,13 +104,22 @@ def linkTomograms(tomograms, folder, only=None):
     os.makedirs(folder, exist_ok=True)
     links = []
     for tsId in linkNames(known, only):
-        source = os.path.abspath(engineMap(known[tsId].getFileName(), folder))
+        source = os.path.abspath(mrcFile(known[tsId].getFileName(), folder))
         link = tomogramLink(tsId, folder)
         if os.path.lexists(link):
             os.remove(link)
         os.symlink(source, link)
         links.append(link)
     return links
+
+
+def mrcFile(fileName, folder):
+    """Return the name of an MRC file; `folder` gets those of other formats, converted.
+
+    Stacks and what IMOD calls by other suffixes are MRC files too.
+    """
+    name = plainName(fileName)
+    return name if name.lower().endswith(_MRC) else engineMap(fileName, folder)
 
 
 def linkNames(tomograms, only=None):
