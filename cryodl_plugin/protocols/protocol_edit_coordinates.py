@@ -16,6 +16,7 @@ from tomo.objects import Coordinate3D, SetOfCoordinates3D
 from cryodl_plugin.constants import ENGINE
 from cryodl_plugin.convert.tomography import originOffset
 from cryodl_plugin.convert.tomography.tomograms import tomogramsById
+from cryodl_plugin.forms import Limits
 
 _CHANGES = "changes.json"
 
@@ -86,7 +87,7 @@ class CryoDLProtEditCoordinates(EMProtocol):
             allowsNull=True,
             expertLevel=params.LEVEL_ADVANCED,
             label="Box size (px)",
-            validators=[params.GT(0)],
+            validators=[Limits({"gt": 0}, optional=True)],
             help="Of the output, in voxels of the coordinates. Empty keeps that of the input, or "
             "takes the circles of the viewer.",
         )

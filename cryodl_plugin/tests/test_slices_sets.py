@@ -119,7 +119,7 @@ class TestProtocol(SlicesTest):
         self.assertEqual(len(prot._validate()), 1)
         prot.inputTomograms.set(self.source)
         prot.inputTomograms.setExtended("tomograms")
-        self.assertEqual(prot._validate(), [])
+        self.assertEqual(prot.validate(), [])
         output = self.run_(prot)
         self.assertEqual((output.getSize(), output.getBoxSize()), (1, 24))
         self.assertEqual(output.getSamplingRate(), SAMPLING)

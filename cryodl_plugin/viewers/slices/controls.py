@@ -266,7 +266,7 @@ class ControlPanel:
         """Show how many points there are."""
         here, shown, every = self.model.counts()
         words = f"{shown} of {every} shown, {here} here"
-        self.count.configure(text=words if every else "no points yet")
+        self.count.configure(text=words if every else "add some with a or in mode Add")
         self.undo.state(["!disabled" if self.model.points.canUndo() else "disabled"])
         if hasattr(self, "saveButton"):
             self.saveButton.state(["!disabled" if shown else "disabled"])
@@ -277,9 +277,8 @@ class ControlPanel:
         points = self.model.points
         width = self.bars.winfo_width()
         if not points.hasScores() or width < 2:
-            self.bars.create_text(
-                width // 2, _BAR_HEIGHT // 2, text="points have no scores", fill=_MUTED
-            )
+            words = "points have no scores" if len(points) else "no points yet"
+            self.bars.create_text(width // 2, _BAR_HEIGHT // 2, text=words, fill=_MUTED)
             return
         low, high = points.scoreRange()
         known = points.scores[points.alive & np.isfinite(points.scores)]

@@ -49,7 +49,7 @@ class SliceDrawing:
         style = {"aspect": "auto", "origin": "lower", "interpolation": "nearest"}
         self.axes[axis] = axes
         self._parts[axis] = {
-            "image": axes.imshow(empty, **style),
+            "image": axes.imshow(np.zeros((1, 1), np.float32), cmap="gray", **style),
             "overlay": axes.imshow(empty, zorder=1, **style),
             "circles": None,
             "dots": axes.scatter([], [], s=6, linewidths=0, zorder=4),
@@ -158,11 +158,12 @@ class SliceDrawing:
             most,
         )
         if self._held.get(axis, (None,))[0] != key:
-            self._held[axis] = (key, *_turned(axis, *model.image(axis, most)))
-        _, image, extent = self._held[axis]
-        grey = np.clip((image - low) * (255.0 / (high - low)), 0, 255).astype(np.uint8)
-        parts["image"].set_data(np.repeat(grey[:, :, None], 3, axis=2))
-        parts["image"].set_extent(extent)
+            image, extent = _turned(axis, *model.image(axis, most))
+            self._held[axis] = (key, image)
+            parts["image"].set_data(image)
+            parts["image"].set_extent(extent)
+        parts["image"].set_cmap("gray" if low < high else "gray_r")
+        parts["image"].set_clim(*sorted((low, high)))
 
     def _pixels(self, axis):
         """Return how many pixels a panel has along its longer side: no more are read."""

@@ -57,8 +57,8 @@ class VolumeSource:
         try:
             data = _readOther(path) if path.lower().endswith(_OTHER_FORMATS) else _mapMrc(path)
         except (OSError, ValueError, RuntimeError, TypeError) as error:
-            words = str(error).splitlines()
-            raise SourceError(f"{name}: cannot be read ({words[0] if words else error})") from None
+            words = (getattr(error, "strerror", None) or str(error)).splitlines()
+            raise SourceError(f"{name}: cannot be read ({' '.join(words[:1])})") from None
         if data.ndim == 4:
             data = data[max(index, 1) - 1] if index <= len(data) else data[:0]
         return cls(data, name)
