@@ -65,22 +65,20 @@ class FileFinder:
         here = Path(star).absolute().parent
         self.folder = Path(folder).absolute() if folder is not None else None
         self.bases = [here, *here.parents]
-        self._known: dict[str, Path] = {}
+        self._known: dict[str, list[str]] = {}
 
     def find(self, name: str) -> Path:
-        """Return the path of the file of that name; one that need not exist if none does.
-
-        Names that share their folder are looked for in the place where the first was found.
-        """
+        """Return the path of the file of that name; one that need not exist if none does."""
         head, tail = os.path.split(name)
-        place = self._known.get(head)
-        if place is not None and _exists(place / tail):
-            return place / tail
-        for candidate in self._candidates(head):
-            if _exists(candidate / tail):
-                self._known[head] = candidate
-                return candidate / tail
-        return place / tail if place is not None else self.bases[0] / name
+        if head not in self._known:
+            # The folders that exist: few, however many files are looked for.
+            folders = [str(folder) for folder in self._candidates(head)]
+            self._known[head] = [folder for folder in folders if _is_folder(folder)]
+        for folder in self._known[head]:
+            candidate = f"{folder}/{tail}"
+            if _is_file(candidate):
+                return Path(candidate)
+        return Path(self._known[head][0] if self._known[head] else self.bases[0] / head, tail)
 
     def _candidates(self, head: str) -> list[Path]:
         found: list[Path] = []
@@ -102,8 +100,6 @@ class ImageCheck:
     ----------
     faults : dict of int to str
         Row to why its image cannot be used.
-    headers : dict of Path to Header
-        Of every stack, and of one file of each size.
     by_row : list of (Header or None)
         The header that speaks for each row.
     """
@@ -117,18 +113,19 @@ def check_images(paths: Sequence[Path], numbers: NDArray[np.int64]) -> ImageChec
 
     Files without an image number that have the same size are taken to have the same header.
     """
-    headers: dict[tuple[Path | None, int], Header | str] = {}
-    sizes: dict[Path, int | None] = {}
+    headers: dict[tuple[str, int], Header | str] = {}
+    sizes: dict[str, int | None] = {}
     check = ImageCheck({}, [])
     for i, (path, number) in enumerate(zip(paths, numbers.tolist())):
-        if path not in sizes:
-            sizes[path] = _size(path)
-        size = sizes[path]
+        name = str(path)
+        if name not in sizes:
+            sizes[name] = _size(name)
+        size = sizes[name]
         if size is None:
             check.faults[i] = MISSING
             check.by_row.append(None)
             continue
-        key = (path if number >= 0 else None, size)
+        key = (name if number >= 0 else "", size)
         if key not in headers:
             headers[key] = _header(path, size)
         header = headers[key]
@@ -174,16 +171,17 @@ def _header(path: Path, size: int) -> Header | str:
         return DAMAGED if size else "the image file is empty"
 
 
-def _size(path: Path) -> int | None:
+def _size(path: str) -> int | None:
     try:
-        status = path.stat()
+        status = os.stat(path)  # noqa: PTH116 - called for every particle
     except (OSError, ValueError):
         return None
     return status.st_size if S_ISREG(status.st_mode) else None
 
 
-def _exists(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
+def _is_file(path: str) -> bool:
+    return os.path.isfile(path)  # noqa: PTH113 - called for every particle
+
+
+def _is_folder(path: str) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112 - beside the above

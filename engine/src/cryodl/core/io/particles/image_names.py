@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,25 +43,24 @@ def ctf_names(table: pd.DataFrame, particles: ParticleSet, star: Path) -> list[s
 def _file_names(old: list[str], paths: list[Path], star: Path, fresh: bool) -> list[str]:
     """Return names that lead to `paths`; those of a `fresh` set become relative if they can."""
     finder = FileFinder(star)
-    here = star.absolute().parent
-    verdicts: dict[tuple[str, Path], bool] = {}
-    known: dict[tuple[str, Path], str] = {}
+    here = str(star.absolute().parent)
+    verdicts: dict[tuple[str, str], bool] = {}
+    names = []
     for file, path in zip(old, paths):
-        if (file, path) in known:
-            continue
-        head, tail = os.path.split(file)
-        same_tail = tail == path.name and not (fresh and path.is_relative_to(here))
-        place = (head, path.parent)
-        if same_tail and place not in verdicts:
-            # Files of one folder lie together: one of them tells for all.
-            verdicts[place] = not path.exists() or _leads_to(finder, file, path)
-        if same_tail and verdicts[place]:
-            known[file, path] = file
-        else:
-            absolute = path.absolute()
-            inside = absolute.is_relative_to(here)
-            known[file, path] = str(absolute.relative_to(here) if inside else absolute)
-    return [known[pair] for pair in zip(old, paths)]
+        place, _, tail = str(path).rpartition("/")
+        inside = place == here or place.startswith(here + "/")
+        head, slash, old_tail = file.rpartition("/")
+        if old_tail == tail and not (fresh and inside):
+            if (head + slash, place) not in verdicts:
+                # Files of one folder lie together: one of them tells for all.
+                found = not path.exists() or _leads_to(finder, file, path)
+                verdicts[head + slash, place] = found
+            if verdicts[head + slash, place]:
+                names.append(file)
+                continue
+        whole = path.absolute()
+        names.append(str(whole.relative_to(here) if whole.is_relative_to(here) else whole))
+    return names
 
 
 def _leads_to(finder: FileFinder, file: str, path: Path) -> bool:
