@@ -1,5 +1,6 @@
 """Tomogram to average in a real project: the protocols launched, RELION at the end."""
 
+import os
 import subprocess
 
 import numpy as np
@@ -9,7 +10,10 @@ from tomo.objects import SetOfCoordinates3D, SetOfTomograms
 
 from cryodl_plugin import convert
 from cryodl_plugin.convert import tomography
-from cryodl_plugin.protocols import CryoDLProtExtractSubtomos
+from cryodl_plugin.protocols import (
+    CryoDLProtExtractSubtomos,
+    CryoDLProtSimulateTomograms,
+)
 from cryodl_plugin.tests.fixtures import PluginTest, SourceProtocol, blobs
 from cryodl_plugin.tests.tomography_fixtures import ANGLES, turned
 
@@ -98,3 +102,49 @@ class TestTomogramToAverage(PluginTest):
         self.assertGreater(correlation(found), 0.95)
         for axis in range(3):
             self.assertLess(correlation(np.flip(found, axis)), 0.8)
+
+
+class TestSimulated(PluginTest):
+    """Simulated tomograms are cut at the places and in the poses that are told."""
+
+    @classmethod
+    def makeSource(cls, **_):
+        """Simulate two small tomograms."""
+        prot = cls.newProtocol(
+            CryoDLProtSimulateTomograms,
+            structure="groel_groes",
+            pixelSize=16.0,
+            boxSizePx=96,
+            thicknessPx=40,
+            number=5,
+            snr=2.0,
+            iceTexture=0.0,
+            tomogramCount=2,
+        )
+        cls.launchProtocol(prot)
+        return prot
+
+    def testSets(self):
+        """Two different tomograms by id, particles in both, tilts known, the clean ones beside."""
+        self.assertEqual(self.source.tomograms.getTSIds(), ["sim_01", "sim_02"])
+        self.assertEqual(self.source.tomograms.getDim(), (96, 96, 40))
+        self.assertEqual(sorted(self.source.coordinates.getTSIds()), ["sim_01", "sim_02"])
+        self.assertEqual(tomography.tiltRange(self.source.tomograms), (-60, 60))
+        self.assertGreater(self.source.coordinates.getBoxSize(), 10)
+        one, two = (convert.readMap(item.getFileName()) for item in self.source.tomograms)
+        self.assertFalse(np.allclose(one, two))
+        for item in self.source.clean:
+            self.assertTrue(os.path.exists(item.getFileName()))
+        for coordinate in self.source.coordinates.iterCoordinates():
+            self.assertEqual(coordinate.getGroupId(), 1)
+            self.assertFalse(np.allclose(coordinate.getMatrix(), np.eye(4)))
+
+    def testParticlesAreWhereItSays(self):
+        """At the coordinates there is density in the clean tomograms, twice their deviation."""
+        clean = {item.getTsId(): convert.readMap(item.getFileName()) for item in self.source.clean}
+        places = tomography.Places(self.source.tomograms)
+        for coordinate in self.source.coordinates.iterCoordinates():
+            x, y, z = np.round(places.position(coordinate)).astype(int)
+            data = clean[coordinate.getTomoId()]
+            near = data[z - 2 : z + 3, y - 2 : y + 3, x - 2 : x + 3].mean()
+            self.assertGreater(abs(near), 2 * data.std())
