@@ -5,19 +5,18 @@ Only parameters live here; the work is imported when a command runs, so that ``-
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 from pydantic import field_validator
 
+from cryodl.commands.simulate_axes import axis_xyz
+from cryodl.commands.simulate_particles_config import SimulateParticlesConfig
 from cryodl.commands.simulate_recorded_config import (
     SimulateSubtomogramsConfig,
     SimulateTomogramConfig,
 )
 from cryodl.core.config.parameters import CommandConfig, parameter
 from cryodl.core.config.registry import Command
-
-_NAMED_AXES = {"x": (1.0, 0.0, 0.0), "y": (0.0, 1.0, 0.0), "z": (0.0, 0.0, 1.0)}
 
 
 class SimulateHalfMapsConfig(CommandConfig):
@@ -130,39 +129,6 @@ class SimulateHalfMapsConfig(CommandConfig):
         return text
 
 
-def axis_xyz(text: str) -> tuple[float, float, float]:
-    """Read an axis as users write it.
-
-    Parameters
-    ----------
-    text
-        ``x``, ``y``, ``z``, or three numbers (x, y, z) with commas or spaces between.
-
-    Returns
-    -------
-    tuple of float
-        The three components, of any length but 0.
-
-    Raises
-    ------
-    ValueError
-        If it is neither; pydantic turns it into one line for the user.
-    """
-    named = _NAMED_AXES.get(text.strip().lower())
-    if named is not None:
-        return named
-    try:
-        x, y, z = (float(word) for word in text.replace(",", " ").split())
-    except ValueError:
-        x = y = z = math.nan
-    if not (math.isfinite(x + y + z) and any((x, y, z))):
-        raise ValueError(
-            f"--axis: found {text!r}, expected x, y, z or three numbers that are not all zero; "
-            "give for example 0,0,1"
-        )
-    return x, y, z
-
-
 COMMANDS = [
     Command(
         "simulate",
@@ -184,5 +150,12 @@ COMMANDS = [
         "Subtomograms recorded tilt by tilt, with poses, classes and states.",
         SimulateSubtomogramsConfig,
         "cryodl.commands.simulate_subtomograms:run_subtomograms",
+    ),
+    Command(
+        "simulate",
+        "particles",
+        "Single-particle images, with poses, classes and preferred views.",
+        SimulateParticlesConfig,
+        "cryodl.commands.simulate_particles:run_particles",
     ),
 ]

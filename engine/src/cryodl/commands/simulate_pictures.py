@@ -63,3 +63,22 @@ def tomogram_slices(
             if row == 0:
                 axis.set_title(name, loc="left", fontsize=10)
     return figure
+
+
+def view_directions(directions_xyz: np.ndarray) -> Figure:
+    """Draw unit vectors on a disc of equal area, seen along z."""
+    figure = new_figure(width=4.2, height=4.0)
+    axis = figure.axes[0]
+    shown = directions_xyz[:5000]
+    stretch = 1.0 / np.sqrt(1.0 + np.abs(shown[:, 2]))
+    for near, marker in ((shown[:, 2] >= 0, "."), (shown[:, 2] < 0, "x")):
+        spots = shown[near, :2] * stretch[near, None]
+        axis.scatter(spots[:, 0], spots[:, 1], s=8, marker=marker, linewidths=0.6)
+    angle = np.linspace(0, 2 * np.pi, 200)
+    axis.plot(np.cos(angle), np.sin(angle), color="0.6", linewidth=0.8)
+    axis.set_aspect("equal")
+    axis.set_xlabel("x")
+    axis.set_ylabel("y")
+    axis.set_xticks([])
+    axis.set_yticks([])
+    return figure

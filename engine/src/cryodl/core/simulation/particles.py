@@ -14,6 +14,7 @@ from cryodl.core.simulation.noise import NoiseSettings, coloured_images
 from cryodl.core.simulation.poses import PoseKnowledge, draw_classes, known_poses
 from cryodl.core.simulation.recording import Contrast
 from cryodl.core.simulation.sampling import ViewDistribution, draw_view_directions
+from cryodl.core.simulation.slices import SliceProjector
 from cryodl.core.simulation.structures import (
     Structure,
     load_structures,
@@ -26,6 +27,7 @@ from cryodl.errors import ConfigError
 FloatImages = NDArray[np.float32]
 
 _CALIBRATED = 64
+_MEASURED = 200
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,10 @@ class ImageSimulator:
         self.structures = states_of(structures, settings.motion_degrees, settings.motion_steps)
         self._draw()
         n = settings.box_size_px
+        self._projectors = [
+            [SliceProjector(structure.density, n) for structure in states]
+            for states in self.structures
+        ]
         self._frequency = image_frequency((n, n), settings.pixel_size_angstrom)
         self._envelope = np.exp(-settings.optics.bfactor * self._frequency**2 / 4)
         chosen = range(min(_CALIBRATED, settings.number))
@@ -191,14 +197,15 @@ class ImageSimulator:
 
     def clean(self, index: int) -> FloatImages:
         """Return image `index` without noise, bright = matter."""
-        projection = self._posed(index).sum(axis=0)
         transfer = self._envelope
         if not np.isnan(self.defocus_angstrom[index]):
             transfer = transfer * contrast_transfer(
                 self._frequency, self.defocus_angstrom[index], self.settings.optics
             )
-        spectrum = fft.rfft2(projection) * transfer.astype(np.float32)
-        image: FloatImages = fft.irfft2(spectrum, s=projection.shape)
+        projector = self._projectors[int(self.classes[index]) - 1][int(self.states[index])]
+        spectrum = projector.transform(self.rotations[index], -self.shifts_px[index])
+        box = self.settings.box_size_px
+        image: FloatImages = fft.irfft2(spectrum * transfer.astype(np.float32), s=(box, box))
         return image
 
     def image(self, index: int) -> FloatImages:
@@ -207,8 +214,9 @@ class ImageSimulator:
         if self.noise_sd > 0:
             noise = coloured_images(clean.shape, self.settings.noise.exponent, self._rng(1, index))
             noisy = clean + np.float32(self.noise_sd) * noise
-        self._signal_variances.append(float(np.var(clean[self.mask(index)])))
-        self._noise_variances.append(float(np.var(noisy - clean)))
+        if len(self._signal_variances) < _MEASURED:
+            self._signal_variances.append(float(np.var(clean[self.mask(index)])))
+            self._noise_variances.append(float(np.var(noisy - clean)))
         scale = self.settings.intensity_scale / (self.noise_sd or self.signal_sd)
         if self.settings.contrast == "dark":
             scale = -scale
@@ -228,7 +236,7 @@ class ImageSimulator:
         return covered
 
     def measured_snr(self) -> float:
-        """Return signal over noise variance of the images made so far; infinity without noise."""
+        """Return signal over noise variance, of the first images made; infinity without noise."""
         if not self._signal_variances:
             return float("nan")
         noise = float(np.mean(self._noise_variances))
@@ -241,11 +249,6 @@ class ImageSimulator:
             [structure.posed(np.eye(3), np.zeros(3), box) for structure in states]
             for states in self.structures
         ]
-
-    def _posed(self, index: int) -> NDArray[np.float32]:
-        return self._structure(index).posed(
-            self.rotations[index], -self.shifts_px[index], self.settings.box_size_px
-        )
 
     def _structure(self, index: int) -> Structure:
         return self.structures[int(self.classes[index]) - 1][int(self.states[index])]
