@@ -39,6 +39,7 @@ class CryoDLProtExportStar(CryoDLProtTomography):
             "first_voxel",
             "tomogram",
             "precision",
+            "seed",
         }
     )
     _possibleOutputs = {"exported": EMFile}
@@ -75,7 +76,6 @@ class CryoDLProtExportStar(CryoDLProtTomography):
             label="Name of the copy",
             help="A file of this name in the folder is replaced.",
         )
-        self._addRunParameters(form, threads=0)
 
     def _machineParameters(self):
         return {}

@@ -33,6 +33,7 @@ class CryoDLProtExtractSubtomos(CryoDLProtTomography):
             "order",
             "coordinate_pixel_size",
             "tomogram_pixel_size",
+            "first_voxel",
             "precision",
         }
     )
@@ -67,10 +68,20 @@ class CryoDLProtExtractSubtomos(CryoDLProtTomography):
             label="Only these tomograms",
             help="Ids with blanks between, see the wand. Empty: all.",
         )
-        for parameter in forms.schemaParameters(self._command):
-            if parameter["name"] not in self.fedNames() and parameter["group"] != forms.RUN_GROUP:
-                label = {"box_size_px": "Box size (px)"}.get(parameter["name"])
-                forms.addParameter(form, parameter, **({"label": label} if label else {}))
+        labels = {
+            "contrast": "Matter in the tomograms",
+            "boxSizePx": "Box size (px)",
+            "border": "Boxes at the border",
+            "normalise": "Grey values",
+            "recentre": "Recentre by the poses",
+            "tiltMin": "Lowest tilt (°)",
+            "tiltMax": "Highest tilt (°)",
+        }
+        arguments = {name: {"label": label} for name, label in labels.items()}
+        forms.addParameters(form, self._command, "Input", skip=self.fedNames(), **arguments)
+        for name in ("Boxes", "Missing wedge"):
+            group = form.addGroup(name)
+            forms.addParameters(group, self._command, name, skip=self.fedNames(), **arguments)
         self._addRunParameters(form, threads=2)
 
     # --- inputs ----------------------------------------------------------------------------
@@ -147,13 +158,12 @@ class CryoDLProtExtractSubtomos(CryoDLProtTomography):
         output = self.newSubtomograms(table.samplingRate, self.inputCoordinates)
         output.setAcquisition(self._acquisition(tomograms))
         tomography.appendExtracted(output, coordinates, table, tomograms)
-        self.summaryVar.set(
-            samplingWords(
-                coordinates=coordinates.getSamplingRate(),
-                tomograms=tomograms.getSamplingRate(),
-                subtomograms=table.samplingRate,
-            )
+        words = samplingWords(
+            coordinates=coordinates.getSamplingRate(),
+            tomograms=tomograms.getSamplingRate(),
+            subtomograms=table.samplingRate,
         )
+        self.note([words])
         self.define({"subtomograms": output}, [self.inputCoordinates, self.inputTomograms])
 
     def _acquisition(self, tomograms):
@@ -201,7 +211,8 @@ class CryoDLProtExtractSubtomos(CryoDLProtTomography):
         return [
             f"*{result.get('kept', 0)}* of {result.get('read', 0)} boxes of "
             f"*{self.boxSizePx.get()} px*.",
-            *(self.summaryVar.get() or "").splitlines(),
+            *_atTheBorder(result),
+            *self.notes(),
             *super()._summaryOf(result),
         ]
 
@@ -216,3 +227,11 @@ class CryoDLProtExtractSubtomos(CryoDLProtTomography):
 
     def _citations(self):
         return []
+
+
+def _atTheBorder(result):
+    """Return what became of the boxes that are not whole, or of points without a box."""
+    lines = [f"{count} left out: {why}." for why, count in (result.get("dropped") or {}).items()]
+    if result.get("filled"):
+        lines.append(f"{result['filled']} reach beyond their tomogram and were filled.")
+    return lines

@@ -31,7 +31,7 @@ class CryoDLProtImportParticlesStar(CryoDLProtTomography):
 
     _label = "import particles from STAR"
     _command = "particles convert"
-    _fedByProtocol = frozenset({"to", "precision"})
+    _fedByProtocol = frozenset({"to", "precision", "seed"})
     _possibleOutputs = {"subtomograms": SetOfSubTomograms, "coordinates": SetOfCoordinates3D}
 
     def _defineParams(self, form):
@@ -76,7 +76,6 @@ class CryoDLProtImportParticlesStar(CryoDLProtTomography):
             help="Copy them into the project instead of linking to them.",
         )
         self._addTiltRange(form)
-        self._addRunParameters(form, threads=0)
 
     def _machineParameters(self):
         return {}
@@ -106,7 +105,7 @@ class CryoDLProtImportParticlesStar(CryoDLProtTomography):
             )
         words = [f"Left out: particles of {', '.join(missing)}."] if missing else []
         words.append(samplingWords(tomograms=self._tomogramSampling(), images=table.samplingRate))
-        self.summaryVar.set("\n".join(words))
+        self.note(words)
         self.define(outputs, [self.inputTomograms])
 
     def _tomogramSampling(self):
@@ -166,8 +165,7 @@ class CryoDLProtImportParticlesStar(CryoDLProtTomography):
         dropped = result.get("dropped") or {}
         if isinstance(dropped, dict):
             lines += [f"{count} dropped: {reason}." for reason, count in dropped.items()]
-        lines += (self.summaryVar.get() or "").splitlines()
-        return lines
+        return lines + self.notes()
 
     def _methods(self):
         if not self.readResult():

@@ -122,6 +122,21 @@ class CryoDLProtTomography(CryoDLProtBase):
             subtomograms.setAcquisition(acquisition.clone())
         return subtomograms
 
+    def note(self, lines):
+        """Keep lines for the summary: Scipion's own variable for that is lost with the process."""
+        with open(self._notesFile(), "w", encoding="utf-8") as file:
+            file.write("\n".join(line for line in lines if line))
+
+    def notes(self):
+        """Return the lines that were kept."""
+        if not os.path.exists(self._notesFile()):
+            return []
+        with open(self._notesFile(), encoding="utf-8") as file:
+            return file.read().splitlines()
+
+    def _notesFile(self):
+        return self._getExtraPath("notes.txt")
+
     def _pointer(self, target):
         return Pointer(self, extended=target) if isinstance(target, str) else target
 

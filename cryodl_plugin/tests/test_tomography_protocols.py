@@ -116,6 +116,7 @@ class TestExtract(TomographyProtocolTest):
             convert.writeMap(prot.enginePath(f"boxes/{key}.mrc"), np.ones((8, 8, 8)), 16)
         os.rename(star, prot.enginePath("particles.star"))
         result = {"star": "particles.star", "files": ["particles.star"], "read": 5, "kept": 4}
+        result.update(dropped={"the box is blank": 1}, filled=2)
         with open(prot.enginePath("result.json"), "w", encoding="utf-8") as file:
             json.dump(result, file)
         prot.createOutputStep("x")
@@ -125,7 +126,13 @@ class TestExtract(TomographyProtocolTest):
         self.assertEqual(prot.subtomograms.getSamplingRate(), 16)
         self.assertEqual(tomography.tiltRange(prot.subtomograms), (-60, 57))
         summary = "\n".join(prot._summary())
-        for words in ("*4* of 5 boxes", "coordinates *8.00 Å/px*", "subtomograms *16.00 Å/px*"):
+        for words in (
+            "*4* of 5 boxes",
+            "1 left out: the box is blank",
+            "2 reach beyond",
+            "coordinates *8.00 Å/px*",
+            "subtomograms *16.00 Å/px*",
+        ):
             self.assertIn(words, summary)
         self.assertIn("4 subtomograms of 8 voxels", prot._methods()[0])
 
