@@ -13,12 +13,12 @@ import numpy as np
 from cryodl_plugin.convert.maps import plainName
 
 Pose = namedtuple("Pose", "angles shiftAngstrom subset logLikelihood maxProbability")
-"""Angles (rot, tilt, psi) in degrees, origin (x, y) in Å, half set, and how well it fits."""
+"""Angles (rot, tilt, psi) in degrees, origin (x, y[, z]) in Å, half set, and how well it fits."""
 
 ID_COLUMN = "rlnParticleId"
 _STACKS = (".mrcs", ".stk")
 _ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
-_ORIGIN = ("rlnOriginXAngst", "rlnOriginYAngst")
+_ORIGIN = ("rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst")
 
 
 def poseMatrix(angles, shiftPx):
@@ -58,25 +58,39 @@ def writeParticles(particles, path, folder, withPoses=True):
     withPoses : bool
         Whether to write the angles and shifts of a set with projection alignment.
     """
-    from emtable import Table
-
     sampling = particles.getSamplingRate()
     withPoses = withPoses and particles.hasAlignmentProj()
-    images, optics = _Images(folder), _opticsOf(particles)
+    images = _Images(folder)
+    rows = (_row(particle, images, sampling, withPoses) for particle in particles.iterItems())
+    writeTables(path, _opticsOf(particles), rows)
+
+
+def writeTables(path, optics, rows):
+    """Write optics groups and particles; the name appears only when the file is whole.
+
+    Parameters
+    ----------
+    path : str
+        STAR file to write.
+    optics : list of dict
+        Rows of the optics groups.
+    rows : iterable of dict
+        Rows of the particles, all with the same columns.
+    """
+    from emtable import Table
+
     temporary = f"{path}.tmp"
     with open(temporary, "w", encoding="utf-8") as file:
-        file.write("# version 30001\n")
-        optics.writeStar(file, tableName="optics")
-        file.write("\n# version 30001\n")
-        writer, columns = Table.Writer(file), None
-        writer.writeTableName("particles")
-        for particle in particles.iterItems():
-            row = _row(particle, images, sampling, withPoses)
-            if columns is None:
-                columns = list(row)
-                writer.writeHeader([Table.Column(name) for name in columns])
-            writer.writeRowValues([row[name] for name in columns])
-        file.write("\n")
+        for name, content in (("optics", optics), ("particles", rows)):
+            file.write("\n# version 30001\n")
+            writer, columns = Table.Writer(file), None
+            writer.writeTableName(name)
+            for row in content:
+                if columns is None:
+                    columns = list(row)
+                    writer.writeHeader([Table.Column(column) for column in columns])
+                writer.writeRowValues([row[column] for column in columns])
+            file.write("\n")
     os.replace(temporary, path)
 
 
@@ -98,9 +112,15 @@ def _row(particle, images, sampling, withPoses):
         row["rlnDefocusAngle"] = float(ctf.getDefocusAngle())
         row["rlnPhaseShift"] = float(ctf.getPhaseShift() or 0) if ctf.hasPhaseShift() else 0.0
     if withPoses:
-        angles, shift = matrixPose(particle.getTransform().getMatrix())
-        row.update(zip(_ANGLES, map(float, angles)))
-        row.update(zip(_ORIGIN, map(float, shift * sampling)))
+        row.update(poseColumns(particle, sampling, dimensions=2))
+    return row
+
+
+def poseColumns(particle, sampling, dimensions):
+    """Return the columns of angles and shifts of a particle."""
+    angles, shift = matrixPose(particle.getTransform().getMatrix())
+    row = dict(zip(_ANGLES, map(float, angles)))
+    row.update(zip(_ORIGIN[:dimensions], map(float, shift * sampling)))
     return row
 
 
@@ -112,7 +132,7 @@ def _micrographOf(particle):
 
 
 def _opticsOf(particles):
-    """Return the table of optics groups: that of scipion-em-relion where the set has one."""
+    """Return the rows of optics groups: those of scipion-em-relion where the set has one."""
     import io
 
     from emtable import Table
@@ -138,11 +158,7 @@ def _opticsOf(particles):
     }
     if particles.isPhaseFlipped():
         fixed["rlnCtfDataArePhaseFlipped"] = 1
-    rows = [{**given, **row, **fixed} for row in rows or [{}]]
-    table = Table(columns=list(rows[0]))
-    for row in rows:
-        table.addRow(*row.values())
-    return table
+    return [{**given, **row, **fixed} for row in rows or [{}]]
 
 
 class _Images:
@@ -181,7 +197,7 @@ def readPoses(path):
     for row in starRows(path, "particles"):
         poses[int(float(getattr(row, ID_COLUMN)))] = Pose(
             tuple(float(getattr(row, name)) for name in _ANGLES),
-            tuple(float(getattr(row, name)) for name in _ORIGIN),
+            tuple(float(getattr(row, name)) for name in _ORIGIN if row.hasColumn(name)),
             int(row.get("rlnRandomSubset", 0)),
             float(row.get("rlnLogLikeliContribution", 0)),
             float(row.get("rlnMaxValueProbDistribution", 0)),

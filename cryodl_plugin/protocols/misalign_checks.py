@@ -39,6 +39,8 @@ class MisalignChecks:
         if particles is None or reference is None:
             return []
         errors = self._gridErrors(particles)
+        if self.referenceIs == REFERENCE_HALVES and not reference.hasHalfMaps():
+            errors.append("*Reference*: found no half maps with it; take the volume itself.")
         if self.doCtf and not particles.hasCTF():
             errors.append(
                 "*Particles*: found no CTF; give particles with CTF, or do not correct it."
@@ -50,8 +52,10 @@ class MisalignChecks:
                 "*Only search near given angles*: the particles give none, expected projection "
                 "alignment and *Start from their alignment*."
             )
-        if self.referenceIs == REFERENCE_HALVES and not reference.hasHalfMaps():
-            errors.append("*Reference*: found no half maps with it; take the volume itself.")
+        return errors + self._scaleErrors(particles)
+
+    def _scaleErrors(self, particles):
+        errors = []
         box = particles.getXDim() * particles.getSamplingRate()
         if self.diameter() > box * (1 + _TOLERANCE):
             errors.append(
@@ -168,8 +172,8 @@ class MisalignChecks:
         worked = [row.number for row in table if row.action == "network"]
         halves = "independently" if self.independent else "together"
         words = (
-            f"{self.particles.getSize()} particles were refined with RELION from a reference "
-            f"low-passed to {self.initialLowPass.get():g} Å. "
+            f"{self.inputParticles.get().getSize()} particles were refined with RELION from a "
+            f"reference low-passed to {self.initialLowPass.get():g} Å. "
         )
         if worked:
             words += (

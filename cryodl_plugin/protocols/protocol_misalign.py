@@ -35,9 +35,10 @@ class CryoDLProtMisalignRefine(MisalignForm, MisalignChecks, CryoDLProtBase):
 
     *Inputs*: particles with CTF, a reference, and preferably a soft mask, all on one grid.
 
-    *Outputs*: _particles_ with projection alignment; _volume_, RELION's own map of all particles,
-    neither corrected nor sharpened, with its half maps; _fscs_ of the iterations and of the final
-    map; _resolution_ and _sphericity_. _extra/iterations.csv_ holds the table of iterations.
+    *Outputs*: _particles_ with projection alignment; _volume_, RELION's own map
+    of all particles, neither corrected nor sharpened, with its half maps; _fscs_ of the iterations
+    and of the final map; _resolution_ and _sphericity_. _extra/iterations.csv_ holds the table of
+    iterations.
 
     *Hints*: the correction begins when the angular sampling *and* the resolution under *Start* are
     reached; until then the refinement is RELION's own. Particles that are badly misaligned from
