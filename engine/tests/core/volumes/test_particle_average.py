@@ -178,3 +178,11 @@ def test_what_cannot_be_averaged_is_refused(tmp_path):
     stacks.tilts.clear()
     with pytest.raises(InputError, match="tilt series"):
         average_particles(stacks)
+
+
+def test_tilts_of_some_particles_only_are_refused(tmp_path):
+    particles = written(
+        tmp_path, 16, [None] * 2, tomograms=["ts", "other"], tilts={"ts": tilt_series(ANGLES)}
+    )
+    with pytest.raises(InputError, match="has no tilts"):
+        average_particles(particles)

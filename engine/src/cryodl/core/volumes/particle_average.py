@@ -218,6 +218,12 @@ def _average_volumes(
             particle_transfer(particles, i, settings, squared=premultiplied) for i in chosen
         ]
         known = [transfer for transfer in transfers if transfer is not None]
+        if known and len(known) < len(chosen):
+            lost = particles.names[chosen[[t is None for t in transfers].index(True)]]
+            raise InputError(
+                f"{particles.path or 'particles'}: {lost} has no tilts or CTF and others have, "
+                "expected them of all or of none; give the tilt series of its tomogram"
+            )
         average.add(
             volumes,
             particles.rotations[chosen],
