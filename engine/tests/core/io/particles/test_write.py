@@ -236,7 +236,7 @@ def stack(path, frames, size=8):
     import mrcfile
 
     rng = np.random.default_rng(frames)
-    with mrcfile.new(path) as mrc:
+    with mrcfile.new(path, overwrite=True) as mrc:
         mrc.set_data(rng.normal(size=(frames, size, size)).astype(np.float32))
         mrc.set_image_stack()
 

@@ -43,6 +43,7 @@ PARTICLES_FILE = "rlnTomoParticlesFile"
 TOMOGRAMS_FILE = "rlnTomoTomogramsFile"
 NO_POSE = "the pose is not a finite number"
 NO_COORDINATES = "the coordinates are not finite numbers"
+NO_GROUP = "its optics group is not in data_optics"
 NO_PIXEL_SIZE = "the pixel size is not known"
 OTHER_BOX = "the box differs from that of the first particle"
 BAD_FRAMES = "the visible frames cannot be read"
@@ -136,6 +137,8 @@ class _Reading:
         if kind != "tilt_stack":
             visible = None
         box = self._box(kind, headers, visible, frames)
+        if self.table.optics is not None:
+            self._drop(self.table.rows < 0, NO_GROUP)
         pixel = self._pixel_size(headers)
         if kind != "none":
             low, high = PIXEL_SIZE_RANGE_ANGSTROM
