@@ -251,15 +251,16 @@ def test_bad_input():
 @pytest.mark.parametrize("axis", ["y", "x"])
 def test_the_transfer_agrees_with_the_ctf_volume_that_the_methods_use(axis):
     """Two pieces of code that share nothing: sign, wedge, damping and axis are the same."""
-    n, scheme = 32, TiltScheme(-50, 60, 2, tilt_axis=axis)
+    n, scheme = 32, TiltScheme(-10, 64, 2, tilt_axis=axis)
     imaging = TiltImaging((n,) * 3, 8.0, scheme, Optics(25000.0))
     series = describe_tilt_series("t", scheme, imaging.optics, 8.0, imaging.projector, 25000.0)
     simulated = imaging.transfer_volume(25000.0)
     told = ctf_volume(n, 8.0, series)
     radius = np.sqrt(sum((g - n // 2) ** 2 for g in np.indices((n,) * 3)))
     band = (radius > 3) & (radius < n // 2 - 1)
-    assert matches(simulated[band], told[band]) > 0.97
+    assert matches(simulated[band], told[band]) > 0.95
     for sign in (1, -1):
         angles = sign * series.tilt_angles_degrees
         bare = ctf_volume(n, 8.0, replace(series, projections=None, tilt_angles_degrees=angles))
-        assert (matches(simulated[band], bare[band]) > 0.97) == (sign == 1)
+        found = matches(simulated[band], bare[band])
+        assert found > 0.95 if sign == 1 else found < 0.7
