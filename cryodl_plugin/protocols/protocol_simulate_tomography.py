@@ -10,17 +10,16 @@ from cryodl_plugin.protocols.tomography import CryoDLProtTomography
 
 
 class CryoDLProtSimulation(CryoDLProtTomography):
-    """Base of the simulations of tomography: a form of all the engine's groups, no input."""
+    """Base of the simulations of tomography: the engine's groups as sections, no input."""
 
     def _defineParams(self, form):
-        form.addSection(label="Simulation")
         shown = dict.fromkeys(p["group"] for p in forms.schemaParameters(self._command))
         shown.pop(forms.RUN_GROUP, None)
         for name in shown:
             if self._shownOf(name):
-                group = form.addGroup(name)
+                form.addSection(label=name)
                 forms.addParameters(
-                    group, self._command, name, skip=self.fedNames(), **self._overrides()
+                    form, self._command, name, skip=self.fedNames(), **self._overrides()
                 )
         self._addRunParameters(form, threads=0)
 

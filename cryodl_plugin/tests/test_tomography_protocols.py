@@ -2,17 +2,22 @@
 
 import json
 import os
+from unittest import mock
 
 import numpy as np
+from pyworkflow.object import String
 
 from cryodl_plugin import convert
 from cryodl_plugin.convert import tomography
 from cryodl_plugin.protocols import CryoDLProtExtractSubtomos, CryoDLProtSimulateSubtomograms
 from cryodl_plugin.tests.tomography_fixtures import (
+    ANGLES,
     POSITIONS,
     TOMOGRAM_SAMPLING,
     TomographyTest,
 )
+from cryodl_plugin.viewers import particle_figures
+from cryodl_plugin.wizards import CryoDLBoxSizeWizard, CryoDLTomogramWizard
 
 
 class TomographyProtocolTest(TomographyTest):
@@ -135,6 +140,56 @@ class TestExtract(TomographyProtocolTest):
         ):
             self.assertIn(words, summary)
         self.assertIn("4 subtomograms of 8 voxels", prot._methods()[0])
+
+
+class TestWindows(TomographyProtocolTest):
+    """Wizards and figures, without a screen."""
+
+    def choose(self, wizard, prot, texts, *params):
+        """Fire a wizard whose list is answered with texts; return what the form got."""
+        form = mock.Mock(protocol=prot)
+        with mock.patch("pyworkflow.gui.dialog.ListDialog") as window:
+            window.return_value.resultYes.return_value = bool(texts)
+            window.return_value.values = [String(text) for text in texts]
+            wizard().show(form, *params)
+        return form.setVar.call_args_list
+
+    def testTomograms(self):
+        """Ids with blanks between; Cancel changes nothing; no input is said."""
+        prot = self.make(CryoDLProtExtractSubtomos, {"inputCoordinates": None})
+        with mock.patch("pyworkflow.gui.dialog.showWarning") as warned:
+            self.assertEqual(self.choose(CryoDLTomogramWizard, prot, ["TS_01"]), [])
+            self.assertEqual(self.choose(CryoDLBoxSizeWizard, prot, ["8 px"]), [])
+        self.assertEqual(warned.call_count, 2)
+        prot.inputCoordinates.set(self.source)
+        prot.inputCoordinates.setExtended("coordinates")
+        chosen = self.choose(CryoDLTomogramWizard, prot, ["TS_01", "TS_02"], "onlyTomograms")
+        self.assertEqual(chosen, [mock.call("onlyTomograms", "TS_01 TS_02")])
+        self.assertEqual(self.choose(CryoDLTomogramWizard, prot, []), [])
+
+    def testBoxSize(self):
+        """Boxes in voxels of the output, even, from the size that was picked."""
+        found = CryoDLBoxSizeWizard.suggestions(64.0, 8.0)
+        self.assertEqual(list(found), [8, 10, 12, 16, 24])
+        pointers = {"inputCoordinates": (self.source, "coordinates")}
+        prot = self.make(CryoDLProtExtractSubtomos, pointers)
+        chosen = self.choose(CryoDLBoxSizeWizard, prot, [found[12]])
+        self.assertEqual(chosen, [mock.call("boxSizePx", 12)])
+
+    def testFigures(self):
+        """A gallery of what there is, poses as they are, and words where there is nothing."""
+        items = [(item.getObjId(), item.getFileName()) for item in self.source.subtomograms]
+        figure = particle_figures.galleryFigure(items, "Subtomograms")
+        shown = [axes.get_title() for axes in figure.axes if axes.images]
+        self.assertEqual(shown, ["1", "2", "3", "4", "5"])
+        transforms = [item.getMatrix() for item in self.source.coordinates]
+        points = particle_figures.viewingFigure(transforms, "t").axes[0].collections[0]
+        np.testing.assert_allclose(points.get_offsets()[0], ANGLES[0][:2], atol=1e-5)
+        for empty in (
+            particle_figures.galleryFigure([], "t"),
+            particle_figures.viewingFigure([], "t"),
+        ):
+            self.assertIn("no ", empty.texts[0].get_text())
 
 
 class TestSimulation(TomographyProtocolTest):

@@ -16,6 +16,7 @@ from cryodl_plugin.protocols import (
 )
 from cryodl_plugin.tests.fixtures import PluginTest, SourceProtocol, blobs
 from cryodl_plugin.tests.tomography_fixtures import ANGLES, turned
+from cryodl_plugin.viewers import CryoDLViewerSimulateTomograms
 
 BOX, SAMPLING, PICKED_SAMPLING = 32, 5.0, 10.0
 SHAPE_ZYX = (63, 90, 121)
@@ -148,3 +149,14 @@ class TestSimulated(PluginTest):
             data = clean[coordinate.getTomoId()]
             near = data[z - 2 : z + 3, y - 2 : y + 3, x - 2 : x + 3].mean()
             self.assertGreater(abs(near), 2 * data.std())
+
+    def testViewer(self):
+        """Places and poses are drawn from what was made."""
+        viewer = CryoDLViewerSimulateTomograms(project=self.proj, protocol=self.source)
+        viewer.setProtocol(self.source)
+        calls = viewer._getVisualizeDict()
+        (places,) = calls["showPlaces"]()
+        count = sum(c.getTomoId() == "sim_01" for c in self.source.coordinates)
+        self.assertEqual(len(places.figure.axes[0].collections[0].get_offsets()), count)
+        (poses,) = calls["showDirections"]()
+        self.assertIn(str(self.source.coordinates.getSize()), poses.figure.axes[0].get_title())

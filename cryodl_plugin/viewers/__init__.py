@@ -4,7 +4,11 @@ from cryodl_plugin.viewers.viewer_correct import CryoDLViewerAnisoCorrect
 from cryodl_plugin.viewers.viewer_fsc3d import CryoDLViewerFsc3D
 from cryodl_plugin.viewers.viewer_misalign import CryoDLViewerMisalignRefine
 from cryodl_plugin.viewers.viewer_model import CryoDLViewerModel
-from cryodl_plugin.viewers.viewer_particles import CryoDLViewerExportStar, CryoDLViewerParticles
+from cryodl_plugin.viewers.viewer_particles import (
+    CryoDLViewerExportStar,
+    CryoDLViewerParticles,
+    CryoDLViewerSimulateTomograms,
+)
 from cryodl_plugin.viewers.viewer_simulate import CryoDLViewerSimulate
 
 # Scipion offers viewers in the order of these names: before its tables, after its own list of
@@ -22,4 +26,5 @@ __all__ = [
     "CryoDLViewerModel",
     "CryoDLViewerParticles",
     "CryoDLViewerSimulate",
+    "CryoDLViewerSimulateTomograms",
 ]

@@ -31,7 +31,6 @@ class CryoDLViewerParticles(CryoDLViewerBase):
         CryoDLProtImportParticlesStar,
         CryoDLProtExtractSubtomos,
         CryoDLProtSimulateSubtomograms,
-        CryoDLProtSimulateTomograms,
     ]
     _rows = {"Particles": [_GALLERY, _DIRECTIONS, REPORT_ROW]}
 
@@ -52,6 +51,33 @@ class CryoDLViewerParticles(CryoDLViewerBase):
         ]
         figure = particle_figures.viewingFigure(transforms, self.protocol.getRunName())
         return self.showFigure(figure, "Poses")
+
+
+class CryoDLViewerSimulateTomograms(CryoDLViewerParticles):
+    """Where the particles of simulated tomograms are; the slices are a viewer of their own."""
+
+    _label = "viewer of simulated tomograms"
+    _targets = [CryoDLProtSimulateTomograms]
+    _rows = {
+        "Particles": [
+            (
+                "showPlaces",
+                "Places",
+                "Where the particles of the first tomogram lie, from above and from the side. For "
+                "slices, open the output.",
+            ),
+            _DIRECTIONS,
+            REPORT_ROW,
+        ]
+    }
+
+    def viewPlaces(self):
+        """Return the places of the first tomogram."""
+        places = tomography.Places(self.protocol.tomograms)
+        first = self.protocol.tomograms.getFirstItem()
+        found = [places.position(item) for item in self.protocol.coordinates.iterCoordinates(first)]
+        figure = particle_figures.placesFigure(found, first.getDim())
+        return self.showFigure(figure, f"Places in {first.getTsId()}")
 
 
 class CryoDLViewerExportStar(CryoDLViewerBase):
