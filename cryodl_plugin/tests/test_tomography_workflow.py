@@ -12,6 +12,7 @@ from cryodl_plugin import convert
 from cryodl_plugin.convert import tomography
 from cryodl_plugin.protocols import (
     CryoDLProtExtractSubtomos,
+    CryoDLProtSimulateSubtomograms,
     CryoDLProtSimulateTomograms,
 )
 from cryodl_plugin.tests.fixtures import PluginTest, SourceProtocol, blobs
@@ -160,3 +161,33 @@ class TestSimulated(PluginTest):
         self.assertEqual(len(places.figure.axes[0].collections[0].get_offsets()), count)
         (poses,) = calls["showDirections"]()
         self.assertIn(str(self.source.coordinates.getSize()), poses.figure.axes[0].get_title())
+
+
+class TestSimulatedSubtomograms(PluginTest):
+    """Subtomograms with their truth beside them."""
+
+    @classmethod
+    def makeSource(cls, **_):
+        """Simulate three boxes of two structures, without telling the poses."""
+        prot = cls.newProtocol(
+            CryoDLProtSimulateSubtomograms,
+            structure="p97 rubisco",
+            pixelSize=20.0,
+            boxSizePx=20,
+            number=3,
+            poses=2,
+        )
+        cls.launchProtocol(prot)
+        return prot
+
+    def testSets(self):
+        """Same images in both sets, poses and classes in the truth alone, a density a class."""
+        self.assertEqual(self.source.references.getSize(), 2)
+        for told, true in zip(self.source.subtomograms, self.source.truth):
+            self.assertEqual(told.getFileName(), true.getFileName())
+            self.assertTrue(os.path.exists(told._rlnCtfImage.get()))
+            np.testing.assert_allclose(told.getTransform().getMatrix(), np.eye(4), atol=1e-6)
+            self.assertFalse(np.allclose(true.getTransform().getMatrix(), np.eye(4)))
+            self.assertIn(true.getClassId(), (1, 2))
+            self.assertEqual(tomography.tiltRange(told), (-60, 60))
+        self.assertEqual(self.source.subtomograms.getDim(), (20, 20, 20))

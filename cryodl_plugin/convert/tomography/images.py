@@ -119,7 +119,7 @@ def projectPath(name, tablePath):
     Raises
     ------
     StarError
-        There is no such file, counted from the project or from the table's folder.
+        There is no such file, counted from the project, the table's folder, or one above it.
     """
     path = _found(name, tablePath)
     relative = os.path.relpath(path)
@@ -127,8 +127,13 @@ def projectPath(name, tablePath):
 
 
 def _found(name, tablePath):
-    for folder in ("", os.path.dirname(tablePath)):
-        path = os.path.abspath(os.path.join(folder, name))
+    folder = os.path.dirname(os.path.abspath(tablePath))
+    places = [os.getcwd(), folder]
+    while os.path.dirname(folder) != folder:  # names may count from any folder above the file
+        folder = os.path.dirname(folder)
+        places.append(folder)
+    for place in places:
+        path = os.path.normpath(os.path.join(place, name))
         if os.path.exists(path):
             return path
     raise StarError(f"{tablePath}: image {name} does not exist; say where the images are")
