@@ -13,8 +13,13 @@ from cryodl_plugin import convert
 from cryodl_plugin.constants import MASK_SPHERE, MASK_VOLUME
 from cryodl_plugin.protocols import (
     CryoDLProtAnisoCorrect,
+    CryoDLProtExportStar,
+    CryoDLProtExtractSubtomos,
     CryoDLProtFsc3D,
+    CryoDLProtImportParticlesStar,
     CryoDLProtSimulateHalfMaps,
+    CryoDLProtSimulateSubtomograms,
+    CryoDLProtSimulateTomograms,
 )
 from cryodl_plugin.tests.fixtures import (
     BOX,
@@ -73,6 +78,20 @@ class TestWindows(PluginTest):
         counts = self.open([["form", key] for key in ids])
         for count, cls in zip(counts, classes):
             self.assertGreater(count, 10, cls.__name__)
+
+    def testTomographyForms(self):
+        """The forms of particles and of the simulations of tomography."""
+        classes = (
+            CryoDLProtImportParticlesStar,
+            CryoDLProtExportStar,
+            CryoDLProtExtractSubtomos,
+            CryoDLProtSimulateTomograms,
+            CryoDLProtSimulateSubtomograms,
+        )
+        ids = [self.saved(cls, expertLevel=1) for cls in classes]
+        counts = self.open([["form", key] for key in ids])
+        for count, least, cls in zip(counts, (10, 4, 13, 40, 40), classes):
+            self.assertGreaterEqual(count, least, cls.__name__)
 
     def testWizards(self):
         """The three wizards on both protocols; Select gives what they started with."""
