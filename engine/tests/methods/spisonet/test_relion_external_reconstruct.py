@@ -11,6 +11,7 @@ import mrcfile
 import numpy as np
 import pytest
 
+from cryodl.core.fourier.grids import radius_grid_px
 from cryodl.core.relion.call import read_arrays, read_call
 from cryodl.core.relion.reconstruct import Prior, reconstruct_map, sharpen_tau2
 from cryodl.errors import ConfigError, CryodlError, InputError
@@ -24,7 +25,12 @@ ROOT = JOB / "run_it002_half1_class001"
 STAR = f"{ROOT}_external_reconstruct.star"
 RESULT = Path(f"{ROOT}_external_reconstruct.mrc")
 OPEN = {"ISONET_START_HEALPIX": "1", "ISONET_START_RESOLUTION": "60", "ISONET_ON_ERROR": "fail"}
-RAW = {"ISONET_WHITENING": "no", "ISONET_FSC_WEIGHTING": "no", "ISONET_LOWPASS": "no"}
+RAW = {
+    "ISONET_WHITENING": "no",
+    "ISONET_FSC_WEIGHTING": "no",
+    "ISONET_LOWPASS": "no",
+    "ISONET_BEYOND": "published",
+}
 
 
 def change(path, *pairs):
@@ -339,8 +345,36 @@ def test_filters_before_and_after_the_network(both, network):
         assert not np.array_equal(mrcfile.read(RESULT), raw_result)
 
 
+def test_whitening_is_undone_for_relions_likelihood(both, network):
+    seen = network()
+    assert run_both({**OPEN, **RAW}) == {}
+    raw = seen["maps"][1].copy()
+    whitening = {**OPEN, **RAW, "ISONET_WHITENING": "yes", "ISONET_WHITENING_LOW": "65"}
+    assert run_both(whitening) == {}
+    # The stand-in changes nothing, so what was raised must come back.
+    assert np.abs(seen["maps"][1] - raw).max() > 0.05 * raw.std()
+    assert np.abs(mrcfile.read(RESULT) - raw).max() < 1e-5 * raw.std()
+    assert run_both({**whitening, "ISONET_GREY_SCALE": "published"}) == {}
+    np.testing.assert_array_equal(mrcfile.read(RESULT), seen["maps"][1])
+
+
 def test_all_maps_on_the_way_are_kept_if_wanted(both, network):
     network()
     assert run_both({**OPEN, **RAW, "ISONET_KEEP_FILES": "1"}) == {}
     kept = {p.name for p in (JOB / "run_it002_spisonet").iterdir()}
     assert {f"{stage}_half{half}.mrc" for stage in ("input", "prepared") for half in (1, 2)} < kept
+
+
+def test_beyond_the_limit_lies_relions_own_map(both, network):
+    network()
+    assert run_both({"ISONET_START_HEALPIX": "9"}) == {}
+    own = mrcfile.read(RESULT)
+    assert run_both({**OPEN, **RAW, "ISONET_BEYOND": "relion"}) == {}
+    result, limit = mrcfile.read(RESULT), float(rows()[-1]["limit_resolution"])
+    with mrcfile.open(RESULT, header_only=True) as stream:
+        edge = len(own) * float(stream.voxel_size.x) / limit
+    beyond = radius_grid_px(len(own)) > edge + 1
+    found, expected = (np.fft.fftshift(np.fft.fftn(v))[beyond] for v in (result, own))
+    assert beyond.any() and np.abs(expected).max() > 0
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+    assert not np.allclose(result, own, atol=1e-2 * own.std())

@@ -18,7 +18,12 @@ STAND_IN = Path(__file__).with_name("relion_stand_in.py")
 WITH_STAND_IN = f"{shlex.quote(sys.executable)} {shlex.quote(str(STAND_IN))}"
 OPEN = {"ISONET_START_HEALPIX": "1", "ISONET_START_RESOLUTION": "200", "ISONET_ON_ERROR": "fail"}
 # Raw maps pass through unchanged, so that the way of the data can be followed.
-RAW = {"ISONET_WHITENING": "no", "ISONET_FSC_WEIGHTING": "no", "ISONET_LOWPASS": "no"}
+RAW = {
+    "ISONET_WHITENING": "no",
+    "ISONET_FSC_WEIGHTING": "no",
+    "ISONET_LOWPASS": "no",
+    "ISONET_BEYOND": "published",
+}
 
 
 @pytest.fixture(scope="module")

@@ -7,15 +7,24 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cryodl.core.fourier.filters import low_pass, radius_of_resolution_px, sphere
+from cryodl.core.fourier.filters import (
+    apply_shell_profile,
+    low_pass,
+    radius_of_resolution_px,
+    sphere,
+)
+from cryodl.core.fourier.shells import amplitude_spectrum
 from cryodl.core.fourier.transform import half_to_centred
 from cryodl.core.io.mrc import write_volume
 from cryodl.errors import InputError
 from cryodl.methods.spisonet.filters import angular_whiten, fsc_weighting, whiten
 from cryodl.methods.spisonet.fsc3d import compute_fsc3d
-from cryodl.methods.spisonet.recombination import combine
+from cryodl.methods.spisonet.recombination import combine, join_beyond
 from cryodl.methods.spisonet.relion.network import run_network
+from cryodl.methods.spisonet.relion.result import check_map
 from cryodl.methods.spisonet.relion.task import HalfMapTask
+
+_TINY = 1e-12
 
 
 @dataclass(frozen=True)
@@ -28,10 +37,13 @@ class HalfMap:
         Unregularised map.
     sampling : ndarray, (n, n, n // 2 + 1) float32, or None
         Share of signal that RELION's weights support, FFT order; None where they are not at hand.
+    own : ndarray, (n, n, n) float32, or None
+        The map RELION would have made, regularised; None where it is not at hand.
     """
 
     volume: NDArray[np.float32]
     sampling: NDArray[np.float32] | None
+    own: NDArray[np.float32] | None = None
 
 
 def correct_maps(task: HalfMapTask, halves: dict[int, HalfMap]) -> dict[int, NDArray[np.float32]]:
@@ -54,6 +66,7 @@ def correct_maps(task: HalfMapTask, halves: dict[int, HalfMap]) -> dict[int, NDA
     mask, limit = task.mask(), task.limit_angstrom
     maps = {half: given.volume for half, given in sorted(halves.items())}
     _keep(task, "input", maps)
+    unfiltered = maps
     if settings.whitening and limit < settings.whitening_low:
         maps = {
             half: whiten(
@@ -65,6 +78,7 @@ def correct_maps(task: HalfMapTask, halves: dict[int, HalfMap]) -> dict[int, NDA
             )
             for half, volume in maps.items()
         }
+    undo = {half: _shell_gain(maps[half], unfiltered[half]) for half in maps}
     maps = _with_low_resolution(task, maps, mask)
     weight = directional_weight(task, maps, halves, mask)
     write_volume(task.folder / "weight.mrc", weight, pixel_size_angstrom=pixel)
@@ -72,6 +86,8 @@ def correct_maps(task: HalfMapTask, halves: dict[int, HalfMap]) -> dict[int, NDA
         maps = {half: fsc_weighting(volume, weight) for half, volume in maps.items()}
     _keep(task, "prepared", maps)
     maps = run_network(task, maps, weight, mask, mean_cosine=_is_mean_cosine(task))
+    for volume in maps.values():
+        check_map(volume, volume)  # before anything of RELION's is joined to it and hides a fault
     if settings.angular_whiten and limit < settings.whitening_low:
         maps = {
             half: angular_whiten(
@@ -82,9 +98,45 @@ def correct_maps(task: HalfMapTask, halves: dict[int, HalfMap]) -> dict[int, NDA
             )
             for half, volume in maps.items()
         }
-    if settings.lowpass:
-        maps = {half: low_pass(volume, limit, pixel) for half, volume in maps.items()}
-    return maps
+    if settings.grey_scale == "relion":
+        maps = {
+            half: volume if gain is None else apply_shell_profile(volume, gain, beyond=1.0)
+            for (half, volume), gain in zip(maps.items(), undo.values())
+        }
+    own = {half: given.own for half, given in halves.items()}
+    if any(volume is None for volume in own.values()):  # the half maps are to be treated alike
+        own = dict.fromkeys(own)
+    return {half: _beyond_limit(task, volume, own[half]) for half, volume in maps.items()}
+
+
+def _beyond_limit(
+    task: HalfMapTask, volume: NDArray[np.float32], own: NDArray[np.float32] | None
+) -> NDArray[np.float32]:
+    """Put RELION's own map beyond the resolution of the correction, or cut there.
+
+    Shells below FSC 0.143 hold little, but RELION weighs them by what they hold, direction by
+    direction: cutting them off costs more in the well measured directions than it gains.
+    """
+    limit, pixel = task.limit_angstrom, task.pixel_size_angstrom
+    if task.settings.beyond == "relion" and own is not None:
+        return join_beyond(volume, own, limit, pixel)
+    return low_pass(volume, limit, pixel) if task.settings.lowpass else volume
+
+
+def _shell_gain(
+    whitened: NDArray[np.float32], before: NDArray[np.float32]
+) -> NDArray[np.float64] | None:
+    """Return what brings whitened shells back to the power they had, None if none was changed.
+
+    RELION compares the map with images on an absolute grey scale, with the noise it estimated
+    there: shells that were raised would count as so much more signal.
+    """
+    if whitened is before:
+        return None
+    raised = amplitude_spectrum(whitened)
+    smallest = _TINY * max(float(raised.max()), _TINY)
+    gain: NDArray[np.float64] = amplitude_spectrum(before) / np.maximum(raised, smallest)
+    return gain
 
 
 def directional_weight(

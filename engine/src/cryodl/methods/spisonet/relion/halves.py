@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from cryodl.core.io.atomic import write_text
 from cryodl.core.io.mrc import write_volume
 from cryodl.core.relion.call import STAR_SUFFIX, ReconstructionCall, read_arrays, read_call
-from cryodl.core.relion.program import read_box, unregularised_map
+from cryodl.core.relion.program import read_box, regularised_map, unregularised_map
 from cryodl.core.relion.reconstruct import Prior, prior_attenuation
 from cryodl.errors import CryodlError, ResourceError
 from cryodl.methods.spisonet.relion.coordination import Meeting, Outcome, WorkerFailedError
@@ -74,7 +74,7 @@ def _as_worker(
     maps: dict[int, NDArray[np.float32]] = {}
     try:
         _make_folder(task.folder)
-        halves = _half_maps(task, meeting)
+        halves = _half_maps(task, own, meeting)
         if other not in halves:
             record["alone"] = True
             task.report.role = "alone"
@@ -103,7 +103,7 @@ def _alone(task: HalfMapTask, own: NDArray[np.float32]) -> NDArray[np.float32]:
     task.report.role = "alone"
     try:
         _make_folder(task.folder)
-        result = correct_maps(task, {task.half: _own_half(task)})[task.half]
+        result = correct_maps(task, {task.half: _own_half(task, own)})[task.half]
         check_map(result, own)
     except Interrupted:
         raise
@@ -159,15 +159,15 @@ def _fall_back(task: HalfMapTask, own: NDArray[np.float32]) -> NDArray[np.float3
     return plain_map(task, own)
 
 
-def _half_maps(task: HalfMapTask, meeting: Meeting) -> dict[int, HalfMap]:
+def _half_maps(task: HalfMapTask, own: NDArray[np.float32], meeting: Meeting) -> dict[int, HalfMap]:
     """Collect this half's map and, where its inputs exist, the other's."""
-    halves = {task.half: _own_half(task)}
+    halves = {task.half: _own_half(task, own)}
     call, state = task.call, task.state
     needs_weight = task.settings.directional_weight != "fsc"
     other_unfiltered = _unfiltered(call, meeting.other)
     at_hand = other_unfiltered.is_file() and not state.gradient_refinement
     other_call = None
-    needs_arrays = needs_weight or not at_hand
+    needs_arrays = needs_weight or task.settings.beyond == "relion" or not at_hand
     patience = WEIGHTS_PATIENCE_SECONDS if at_hand else PARTNER_PATIENCE_SECONDS
     # They are complete only once the call for them has come.
     if needs_arrays and not state.sequential_halves and meeting.partner_is_here(patience):
@@ -183,13 +183,15 @@ def _half_maps(task: HalfMapTask, meeting: Meeting) -> dict[int, HalfMap]:
         )
         return halves
     weight = _sampling(other_call) if needs_weight and other_call is not None else None
-    halves[meeting.other] = HalfMap(volume, weight)
+    wanted = other_call if task.settings.beyond == "relion" else None
+    other_own = None if wanted is None else regularised_map(wanted, state, _threads())
+    halves[meeting.other] = HalfMap(volume, weight, other_own)
     return halves
 
 
-def _own_half(task: HalfMapTask) -> HalfMap:
+def _own_half(task: HalfMapTask, own: NDArray[np.float32]) -> HalfMap:
     volume = unregularised_map(task.call, task.state, _threads())
-    return HalfMap(volume, _sampling(task.call))
+    return HalfMap(volume, _sampling(task.call), own)
 
 
 def _sampling(call: ReconstructionCall) -> NDArray[np.float32]:

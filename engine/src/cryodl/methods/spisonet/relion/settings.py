@@ -46,10 +46,10 @@ class RelionSettings(BaseModel):
         "unregularised map, as the published program does.",
         group="Start",
     )
-    method: Literal["cross-direction", "published"] = parameter(
+    method: Literal["cross-direction", "published", "classical"] = parameter(
         "cross-direction",
         help="How the network learns: from data measured in other directions, or by the published "
-        "equivariance loss (new).",
+        "equivariance loss; classical uses mask and positivity alone, without a network (new).",
         group="Training",
     )
     retrain_each_iter: bool = parameter(
@@ -121,6 +121,12 @@ class RelionSettings(BaseModel):
         "ISONET_WHITENING_LOW to the resolution.",
         group="Maps",
     )
+    grey_scale: Literal["relion", "published"] = parameter(
+        "relion",
+        help="relion undoes the whitening after the network, so that the map has the power by "
+        "shell that RELION's likelihood expects; published leaves it whitened (new).",
+        group="Maps",
+    )
     whitening_low: float = parameter(
         10.0, help="Where whitening starts.", unit="angstrom", group="Maps", gt=0
     )
@@ -135,8 +141,16 @@ class RelionSettings(BaseModel):
         help="Train up to the resolution at FSC 0.5 rather than 0.143.",
         group="Maps",
     )
+    beyond: Literal["relion", "published"] = parameter(
+        "relion",
+        help="What lies beyond the resolution of the correction: relion, RELION's own map, which "
+        "still helps to align; published, what ISONET_LOWPASS says (new).",
+        group="Maps",
+    )
     lowpass: bool = parameter(
-        True, help="Low-pass the corrected maps to the resolution.", group="Maps"
+        True,
+        help="Low-pass the corrected maps to the resolution (ISONET_BEYOND=published).",
+        group="Maps",
     )
     angular_whiten: bool = parameter(
         False,
