@@ -209,6 +209,11 @@ def _begins_block(line: str, block: _Block | None, after_blank: bool) -> bool:
 
 
 def _take_line(block: _Block, line: str, number: int, name: str) -> None:
+    if line.split()[0] == "_" and not block.rows:
+        raise InputError(
+            f"{name}: line {number} is {line[:40]!r} in block data_{block.name}, expected a name "
+            "after the _; the file is damaged, make it again"
+        )
     if block.is_table:
         if line.startswith("_") and not block.rows:
             block.columns.append(line.split()[0][1:])

@@ -69,7 +69,7 @@ def recognise(blocks: StarBlocks, path: str | os.PathLike[str]) -> Layout:
     """
     name = particle_block(blocks, path)
     table = blocks[name]
-    optics = "optics" if is_table(blocks.get("optics")) and name != "" else None
+    optics = "optics" if is_table(blocks.get("optics")) and name not in ("", "optics") else None
     stacks = _flag(blocks.get("general"), STACKS) or VISIBLE in table
     # RELION and we write a comment with the version, Warp does not.
     tomostar = blocks.version is None and any(

@@ -168,12 +168,15 @@ def _fill(
         row.setdefault("rlnImageDimensionality", _DIMENSIONS[particles.image_kind])
     if not tomography or particles.image_kind == "image" or not any(particles.tomograms):
         return
-    if not _float(row.get(_TILT_SERIES)) > 0:
-        row[_TILT_SERIES] = _float(row.get("rlnMicrographOriginalPixelSize"))
-    if not row[_TILT_SERIES] > 0 and np.isfinite(place):
-        row[_TILT_SERIES] = float(place)
-    if row[_TILT_SERIES] > 0 and np.isfinite(image):
-        row.setdefault(_BINNING, float(image) / float(row[_TILT_SERIES]))
+    pixel = _float(row.get(_TILT_SERIES))
+    if not pixel > 0:
+        pixel = _float(row.get("rlnMicrographOriginalPixelSize"))
+    if not pixel > 0:
+        pixel = float(place)
+    if pixel > 0 and not _float(row.get(_TILT_SERIES)) > 0:
+        row[_TILT_SERIES] = pixel
+    if pixel > 0 and np.isfinite(image):
+        row.setdefault(_BINNING, float(image) / pixel)
 
 
 def _float(value: Any) -> float:

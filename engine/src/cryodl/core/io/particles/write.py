@@ -115,11 +115,11 @@ def particle_blocks(
         if KEPT_OPTICS in particles.blocks:
             unfold(table)
         new_optics = make_optics(table, optics, particles, tomography=target in _TOMOGRAPHY)
-    blocks = _arranged(particles, target, table, new_optics, optics)
+    blocks, name = _arranged(particles, target, table, new_optics, optics)
     if not as_it_was:
         blocks.version = _version(particles, target)
-    _put_coordinates(blocks, particles, target, as_warp)
-    _put_names(blocks, particles)
+    _put_coordinates(blocks, name, particles, target, as_warp)
+    _put_names(blocks, name, particles)
     return blocks
 
 
@@ -157,7 +157,7 @@ def _has_table(particles: ParticleSet) -> bool:
 def _source_optics(particles: ParticleSet) -> pd.DataFrame | None:
     for name in ("optics", KEPT_OPTICS):
         block: Any = particles.blocks.get(name)
-        if is_table(block):
+        if is_table(block) and name != particles.particle_block:
             found: pd.DataFrame = block.copy()
             return found
     return None
@@ -174,8 +174,8 @@ def _arranged(
     table: pd.DataFrame,
     new_optics: pd.DataFrame | None,
     old_optics: pd.DataFrame | None,
-) -> StarBlocks:
-    """Put the blocks in the order in which programs look for them."""
+) -> tuple[StarBlocks, str]:
+    """Put the blocks in the order in which programs look for them; say which has the particles."""
     others = {
         name: block
         for name, block in particles.blocks.items()
@@ -188,6 +188,8 @@ def _arranged(
     same = target == particles.dialect
     default = "" if target in _WITHOUT_OPTICS else "particles"
     name = particles.particle_block if same else default
+    if name == "optics":
+        name = default
     if name in others:
         others[f"{name or 'unnamed'}_kept"] = others.pop(name)
     blocks = StarBlocks(version=particles.blocks.version)
@@ -197,13 +199,13 @@ def _arranged(
         blocks.update(others)
         if old_optics is not None:
             blocks[KEPT_OPTICS] = old_optics
-        return blocks
+        return blocks, name
     if "general" in others:
         blocks["general"] = others.pop("general")
     blocks["optics"] = new_optics
     blocks[name] = table
     blocks.update(others)
-    return blocks
+    return blocks, name
 
 
 def _put(table: pd.DataFrame, label: str, values: Floats, tolerance: float) -> None:
@@ -306,10 +308,10 @@ def _put_frames(table: pd.DataFrame, particles: ParticleSet) -> None:
 
 
 def _put_coordinates(
-    blocks: StarBlocks, particles: ParticleSet, target: Dialect, as_warp: bool
+    blocks: StarBlocks, name: str, particles: ParticleSet, target: Dialect, as_warp: bool
 ) -> None:
     """Write coordinates in the unit in which the reader of this dialect will take them."""
-    name, table = _particle_table(blocks, particles)
+    table = blocks[name]
     places = particles.coordinates_px
     if not np.isfinite(places[:, :2]).all():
         return
@@ -351,17 +353,9 @@ def _put_centred(table: pd.DataFrame, particles: ParticleSet) -> bool:
     return True
 
 
-def _put_names(blocks: StarBlocks, particles: ParticleSet) -> None:
+def _put_names(blocks: StarBlocks, name: str, particles: ParticleSet) -> None:
     """Write the identity of the particles where the other columns do not give it."""
-    name, table = _particle_table(blocks, particles)
+    table = blocks[name]
     layout = Layout(particles.dialect, name, "optics" if "optics" in blocks else None, False, False)
     if particle_names(columns.make_table(blocks, layout), particles.tomograms) != particles.names:
         table[PARTICLE_NAME] = particles.names
-
-
-def _particle_table(blocks: StarBlocks, particles: ParticleSet) -> tuple[str, Any]:
-    for name in (particles.particle_block, "particles", ""):
-        block = blocks.get(name)
-        if is_table(block) and block is not None and len(block) == len(particles):
-            return name, block
-    raise InputError("particles: found no table to write, expected one; read or make the set again")
