@@ -196,3 +196,36 @@ def test_developer_files_agree_with_starfile(tmp_path):
 def test_blocks_are_a_plain_dict_to_others():
     blocks = StarBlocks({"a": {"x": 1}}, version=3)
     assert isinstance(blocks, dict) and dict(blocks) == {"a": {"x": 1}}
+
+
+def test_texts_that_look_like_something_else_survive(tmp_path):
+    texts = ["_rlnA", "#b", "'c d'", "", "data_x", "loop_", "1_0"]
+    table = pd.DataFrame({"rlnName": texts, "rlnOther": texts[::-1]})
+    write_star(tmp_path / "t.star", {"particles": table})
+    pd.testing.assert_frame_equal(read_star(tmp_path / "t.star")["particles"], table)
+
+
+def test_numbers_are_written_as_they_always_were(tmp_path):
+    table = pd.DataFrame(
+        {
+            "rlnFloat": [1.0, np.nan, 1 / 3],
+            "rlnSame": [2.5, 2.5, 2.5],
+            "rlnWhole": [1, 20, -3],
+            "rlnFlag": [True, False, True],
+            "rlnMixed": pd.Series(["a b", 1.5, None], dtype=object),
+            "rlnMaybe": pd.array([1, None, 3], dtype="Int64"),
+        }
+    )
+    write_star(tmp_path / "t.star", {"list": {"rlnA": 1.5, "rlnB": "x y"}, "t": table}, version=7)
+    assert (tmp_path / "t.star").read_text() == (
+        '\n# version 7\n\ndata_list\n\n_rlnA\t\t\t1.5\n_rlnB\t\t\t"x y"\n\n\n'
+        "data_t\n\nloop_\n_rlnFloat #1\n_rlnSame #2\n_rlnWhole #3\n_rlnFlag #4\n_rlnMixed #5\n"
+        '_rlnMaybe #6\n1\t2.5\t1\tTrue\t"a b"\t1\nnan\t2.5\t20\tFalse\t1.5\tnan\n'
+        "0.333333333\t2.5\t-3\tTrue\tnan\t3\n\n\n"
+    )
+
+
+def test_a_label_without_a_name_is_refused(tmp_path):
+    for text in ("data_a\n_ 1\n", "data_a\nloop_\n_ #1\n1\n"):
+        with pytest.raises(InputError, match="expected a name after the _"):
+            read_star(write(tmp_path, text))

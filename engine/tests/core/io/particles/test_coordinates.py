@@ -52,6 +52,8 @@ def test_whole_numbers_with_a_score_are_no_contours(tmp_path):
     found = read(tmp_path, "10 20 30 0.9\n11 21 31 0.8\n")
     assert found.groups is None
     assert found.scores.tolist() == [0.9, 0.8]
+    rounded = read(tmp_path, "10 20.5 30.5 0.9\n11 21.5 31.5 0.8\n")
+    assert rounded.scores.tolist() == [0.9, 0.8]
 
 
 def test_columns_with_names(tmp_path):

@@ -14,6 +14,8 @@ from comparison_of_particles import (
 )
 
 from cryodl.core.io.particles.dialects import DIALECTS
+from cryodl.core.io.particles.images import read_subtomogram, read_tilt_images
+from cryodl.core.io.particles.make import particles_from_subtomograms
 from cryodl.core.io.particles.read import read_particles
 from cryodl.core.io.particles.write import write_particles
 from cryodl.core.io.star import read_star
@@ -62,6 +64,37 @@ def test_without_a_dialect_nothing_changes(name, tmp_path):
         "rlnMagnification",
         "rlnOpticsGroup",
     }
+
+
+@DATA
+def test_a_real_subtomogram_goes_to_every_dialect(tmp_path):
+    path = SHARED / "subtomo_single" / "IS002_291013_005_subtomo000029_binned5.mrc"
+    particles = particles_from_subtomograms(
+        [path], pixel_size_angstrom=10.85, box_size_px=40, tomograms=["IS002_291013_005"]
+    )
+    before = read_subtomogram(particles, 0)
+    assert before.shape == (40, 40, 40)
+    assert before.std() > 0
+    for dialect in DIALECTS:
+        there = converted(particles, tmp_path, dialect)
+        same_particles(particles, there)
+        np.testing.assert_array_equal(read_subtomogram(there, 0), before)
+
+
+@DATA
+def test_real_tilt_images_are_read_as_they_are_visible():
+    particles = read_particles(SHARED / REAL["warp_set"])
+    for i in (0, 17, 39):
+        images = read_tilt_images(particles, i)
+        assert images.shape == (particles.visible_frames[i].sum(), 32, 32)
+        assert images.std() > 0
+    for series in particles.tilts.values():
+        assert series.tilt_angles_degrees.max() > 40
+        assert series.tilt_angles_degrees.min() < -50
+        assert abs(series.tilt_axis_degrees - 90) < 4  # Warp lays the axis along y
+        # The tilt with the first electrons is among the flattest.
+        first = series.dose_e_per_angstrom2.argmin()
+        assert abs(series.tilt_angles_degrees[first]) < 25
 
 
 @pytest.mark.relion

@@ -1,3 +1,4 @@
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -286,3 +287,21 @@ def test_the_frame_of_the_box_goes_with_a_subset(tmp_path):
     assert particles.subset(np.array([0])).box_rotations.shape == (1, 3, 3)
     plain = replace(particles, box_rotations=None)
     np.testing.assert_array_equal(plain.box_poses()[0], particles.rotations)
+
+
+@pytest.mark.slow
+def test_many_particles_are_written_and_read_in_seconds(tmp_path):
+    count = 200_000
+    rng = np.random.default_rng(0)
+    particles = particles_from_subtomograms(
+        [tmp_path / f"t{i // 1000}" / f"{i}.mrc" for i in range(count)],
+        pixel_size_angstrom=2.0,
+        box_size_px=32,
+        rotations=euler_to_matrix(*rng.uniform(0, 180, (3, count))),
+        shifts_angstrom=rng.normal(size=(count, 3)),
+    )
+    start = time.monotonic()
+    write_particles(tmp_path / "p.star", particles)
+    again = read_particles(tmp_path / "p.star", require_images=False)
+    assert time.monotonic() - start < 90  # about 10 s on an idle core
+    assert again.names == particles.names

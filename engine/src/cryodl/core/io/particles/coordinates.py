@@ -265,9 +265,11 @@ def _are_contours(rows: list[list[str]], values: Floats) -> bool:
     with decimals.
     """
     bare = all(cell.lstrip("+").isdigit() for cell in (row[0] for row in rows))
-    decimals = all("." in row[3] for row in rows) and any("." in row[1] for row in rows)
-    first = values[:, 0]
-    return bare and decimals and bool(first[0] >= 1 and (np.diff(first) >= 0).all())
+    decimals = all("." in cell for row in rows for cell in row[1:])
+    first, last = values[:, 0], values[:, 3]
+    counts = first[0] >= 1 and (np.diff(first) >= 0).all()
+    # Scores lie between -1 and 1 nearly always, heights in a tomogram hardly ever.
+    return bare and decimals and bool(counts and np.abs(last).max() > 1)
 
 
 def _whole(source: Path, values: Floats, lines: list[int]) -> NDArray[np.int64]:

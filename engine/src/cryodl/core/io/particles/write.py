@@ -244,7 +244,9 @@ def _put_poses(table: pd.DataFrame, particles: ParticleSet, in_px: bool) -> None
     """Write ``A_part = A_sub^T A`` and ``o = A_sub^T s``."""
     rotations, shifts = particles.box_poses()
     if particles.box_rotations is None:
-        _remove(table, *BOX_ANGLES)
+        for label in BOX_ANGLES:
+            if label in table:
+                _put(table, label, np.zeros(len(table)), 0.0)
     if any(label in table for label in ANGLES) or not _is_identity(rotations):
         old = np.stack(
             [columns.as_floats(table[a]) if a in table else np.zeros(len(table)) for a in ANGLES], 1
