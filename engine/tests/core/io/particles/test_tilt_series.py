@@ -137,6 +137,7 @@ def test_ctf_star_file_of_a_subtomogram(tmp_path):
     # RELION's rotation of the reference turns the specimen the other way.
     np.testing.assert_allclose(tilts.tilt_angles_degrees, [48, 0, -51], atol=1e-9)
     np.testing.assert_allclose(tilts.dose_e_per_angstrom2, [3, 0, 6])
+    assert tilts.bfactor is None
     np.testing.assert_array_equal(tilts.defocus_v_angstrom, [30000, 30100, 30200])
     np.testing.assert_array_equal(tilts.scale, [0.67, 1.0, 0.63])
     assert (tilts.name, tilts.pixel_size_angstrom) == ("t1", 2.5)
@@ -161,3 +162,15 @@ def test_columns_of_different_lengths_are_not_written(tmp_path):
         write_tomograms(tmp_path / "t.star", {"t": wrong})
     with pytest.raises(InputError, match="no tilt series"):
         write_tomograms(tmp_path / "t.star", {})
+
+
+def test_a_dose_of_its_own_leaves_the_bfactor(tmp_path):
+    text = CTF.replace("_rlnDefocusU #1", "_rlnMicrographPreExposure #1").replace("30000", "3.5")
+    (tmp_path / "ctf.star").write_text(text)
+    tilts = read_ctf_star(tmp_path / "ctf.star", 2.5)
+    assert tilts.dose_e_per_angstrom2[0] == 3.5
+    np.testing.assert_array_equal(tilts.bfactor, [-12, 0, -24])
+    positive = CTF.replace(" -12 ", " 12 ").replace(" -24 ", " 24 ")
+    (tmp_path / "ctf.star").write_text(positive)
+    found = read_ctf_star(tmp_path / "ctf.star", 2.5)
+    np.testing.assert_allclose(found.dose_e_per_angstrom2, [3, 0, 6])

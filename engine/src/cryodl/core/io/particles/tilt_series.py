@@ -32,8 +32,9 @@ SIZE = ("rlnTomoSizeX", "rlnTomoSizeY", "rlnTomoSizeZ")
 SERIES_FILE = "rlnTomoTiltSeriesStarFile"
 SERIES_ANGLES = ("rlnTomoXTilt", "rlnTomoYTilt", "rlnTomoZRot")
 SERIES_SHIFTS = ("rlnTomoXShiftAngst", "rlnTomoYShiftAngst")
-# RELION's subtomogram CTF files hold the dose as a B-factor of -4 A^2 for each electron per A^2.
-_BFACTOR_PER_DOSE = -4.0
+# CTF files of subtomograms hold the dose as a B-factor of 4 A^2 for each electron per A^2, positive
+# from RELION's own script, negative from Warp and M.
+_BFACTOR_PER_DOSE = 4.0
 _DEFAULT_AXIS_DEGREES = 90.0
 _LARGEST_ANGLE = 1e6
 
@@ -134,7 +135,7 @@ def _series(name: str, row: Mapping[str, Any], tilts: pd.DataFrame, where: str) 
         projections=projections,
         size_xyz_px=size,
         scale=_column(tilts, "rlnCtfScalefactor"),
-        bfactor=_column(tilts, "rlnCtfBfactor"),
+        bfactor=_bfactor(tilts),
     )
 
 
@@ -298,7 +299,7 @@ def read_ctf_star(
         pixel_size_angstrom=float(pixel_size_angstrom),
         projections=np.concatenate([rotations, np.zeros((len(table), 3, 1))], axis=2),
         scale=_column(table, "rlnCtfScalefactor"),
-        bfactor=_column(table, "rlnCtfBfactor"),
+        bfactor=_bfactor(table),
     )
 
 
@@ -337,12 +338,24 @@ def _dose(table: pd.DataFrame, per_tilt: float) -> Floats:
     before = _column(table, "rlnMicrographPreExposure")
     if before is not None:
         return np.nan_to_num(before)
-    bfactor = _column(table, "rlnCtfBfactor")
-    if bfactor is not None and (np.nan_to_num(bfactor) < 0).any():
-        return np.nan_to_num(bfactor) / _BFACTOR_PER_DOSE
+    if _dose_is_bfactor(table):
+        return np.abs(np.nan_to_num(as_floats(table["rlnCtfBfactor"]))) / _BFACTOR_PER_DOSE
     if np.isfinite(per_tilt):
         return np.arange(len(table)) * per_tilt
     return np.zeros(len(table))
+
+
+def _dose_is_bfactor(table: pd.DataFrame) -> bool:
+    return (
+        "rlnMicrographPreExposure" not in table
+        and "rlnCtfBfactor" in table
+        and bool(np.nan_to_num(as_floats(table["rlnCtfBfactor"])).any())
+    )
+
+
+def _bfactor(table: pd.DataFrame) -> Floats | None:
+    """Return the B-factors, but none that stand for the dose: it would damp twice."""
+    return None if _dose_is_bfactor(table) else _column(table, "rlnCtfBfactor")
 
 
 def _column(table: pd.DataFrame, label: str) -> Floats | None:
