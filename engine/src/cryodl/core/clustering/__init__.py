@@ -1,0 +1,1 @@
+"""Groups among points: k-means, and how good and how stable they are."""
