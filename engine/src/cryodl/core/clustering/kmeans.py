@@ -88,7 +88,7 @@ def kmeans(points: ArrayLike, clusters: int, *, seed: int = 0, starts: int = 20)
 
 
 def by_size(labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Number clusters from 0 by falling size; of two of one size the first to occur is first."""
+    """Return labels from 0 by falling size; of two of one size the first to occur is first."""
     found, first, counts = np.unique(labels, return_index=True, return_counts=True)
     order = np.lexsort((first, -counts))
     rank = np.empty(len(found), dtype=np.int64)
