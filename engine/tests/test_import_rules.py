@@ -20,6 +20,7 @@ TORCH_ROOMS = (
     "core/networks/",
     "core/training/",
     "core/volumes/tiles",
+    "core/alignment/",
     "core/volumes/averaging",
     "core/geometry/",
     "core/relion/",
