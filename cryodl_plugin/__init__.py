@@ -17,7 +17,7 @@ from cryodl_plugin.constants import (
 
 __version__ = "0.1.0"
 _logo = "icon.png"
-_references = ["Liu2025"]
+_references = ["Liu2025", "Huang2022"]
 
 _FIND_PYTHON = (
     "for p in python3.12 python3.11 python3.10 python3; do "

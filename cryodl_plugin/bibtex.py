@@ -1,4 +1,23 @@
 """
+@inproceedings{Huang2022,
+    author = {Huang, Qinwen and Zhou, Ye and Liu, Hsuan-Fu and Bartesaghi, Alberto},
+    title = {Accurate Detection of Proteins in Cryo-Electron Tomograms from Sparse Labels},
+    booktitle = {Computer Vision - ECCV 2022},
+    series = {Lecture Notes in Computer Science},
+    volume = {13681},
+    year = {2022},
+    doi = {https://doi.org/10.1007/978-3-031-19803-8_38}
+}
+
+@article{Huang2024,
+    author = {Huang, Qinwen and Zhou, Ye and Bartesaghi, Alberto},
+    title = {MiLoPYP: self-supervised molecular pattern mining and particle localization in situ},
+    journal = {Nature Methods},
+    volume = {21},
+    year = {2024},
+    doi = {https://doi.org/10.1038/s41592-024-02403-6}
+}
+
 @article{Liu2025,
     author = {Liu, Yun-Tao and Fan, Hongcheng and Hu, Jason J. and Zhou, Z. Hong},
     title = {Overcoming the preferred-orientation problem in cryo-EM with self-supervised deep learning},

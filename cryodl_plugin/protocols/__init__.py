@@ -5,8 +5,12 @@ from cryodl_plugin.protocols.protocol_edit_coordinates import CryoDLProtEditCoor
 from cryodl_plugin.protocols.protocol_export_star import CryoDLProtExportStar
 from cryodl_plugin.protocols.protocol_extract import CryoDLProtExtractSubtomos
 from cryodl_plugin.protocols.protocol_fsc3d import CryoDLProtFsc3D
+from cryodl_plugin.protocols.protocol_import_model import CryoDLProtImportModel
 from cryodl_plugin.protocols.protocol_import_star import CryoDLProtImportParticlesStar
 from cryodl_plugin.protocols.protocol_misalign import CryoDLProtMisalignRefine
+from cryodl_plugin.protocols.protocol_pick_explore import CryoDLProtPickExplore
+from cryodl_plugin.protocols.protocol_pick_predict import CryoDLProtPickPredict
+from cryodl_plugin.protocols.protocol_pick_train import CryoDLProtPickTrain
 from cryodl_plugin.protocols.protocol_simulate import CryoDLProtSimulateHalfMaps
 from cryodl_plugin.protocols.protocol_simulate_tomography import (
     CryoDLProtSimulateSubtomograms,
@@ -19,8 +23,12 @@ __all__ = [
     "CryoDLProtExportStar",
     "CryoDLProtExtractSubtomos",
     "CryoDLProtFsc3D",
+    "CryoDLProtImportModel",
     "CryoDLProtImportParticlesStar",
     "CryoDLProtMisalignRefine",
+    "CryoDLProtPickExplore",
+    "CryoDLProtPickPredict",
+    "CryoDLProtPickTrain",
     "CryoDLProtSimulateHalfMaps",
     "CryoDLProtSimulateSubtomograms",
     "CryoDLProtSimulateTomograms",

@@ -36,7 +36,8 @@ class CryoDLProtEditCoordinates(EMProtocol):
     written by the viewer; a lowest score.
 
     *Outputs*: _coordinates_. Those that were kept have all they had before: pose, score, group and
-    the columns of other programs. Those added by hand have no score (0) and no rotation.
+    the columns of other programs. Those added by hand have no score (0) and no rotation; those that
+    a lower threshold of the viewer let in have their score.
 
     *Hints*: the input is not changed. To go on editing, open the viewer on the output.
     """
@@ -224,6 +225,7 @@ def readChanges(path, missing=None):
                 "tomogram": str(point["tomogram"]),
                 "xyz": _finite(point["xyz"]),
                 "group": int(point.get("group", 0)),
+                "score": float(point.get("score", 0)),
             }
             for point in changes.get("added", ())
         ]
@@ -271,7 +273,7 @@ def _appendAdded(output, changes, tomograms, pattern):
         offset = originOffset(tomogram) * tomogram.getSamplingRate() / output.getSamplingRate()
         item.setPosition(*(np.array(point["xyz"]) * factor - offset), SCIPION)
         item.setMatrix(np.eye(4))
-        item.setScore(0.0)
+        item.setScore(point["score"])
         item.setGroupId(point["group"])
         output.append(item)
 

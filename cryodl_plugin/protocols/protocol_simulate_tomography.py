@@ -1,5 +1,6 @@
 """Tomograms and subtomograms with known truth, to try and to teach the other protocols."""
 
+import numpy as np
 from pwem.objects import SetOfVolumes, Volume
 from pyworkflow.protocol import params
 from tomo.objects import SetOfCoordinates3D, SetOfSubTomograms, SetOfTomograms
@@ -147,7 +148,8 @@ class CryoDLProtSimulateTomograms(CryoDLProtSimulation):
     together again by back-projection, as in a microscope.
 
     *Outputs*: _tomograms_; _coordinates_ of the particles with their true poses, the class number
-    as group; _clean_, the same tomograms without noise.
+    as group; _labels_, if asked for, a share of these, as a person would label some; _clean_, the
+    same tomograms without noise.
 
     *Hints*: the defaults take a minute for each tomogram on a processor. Tomograms differ in
     their seed and in nothing else.
@@ -158,6 +160,7 @@ class CryoDLProtSimulateTomograms(CryoDLProtSimulation):
     _possibleOutputs = {
         "tomograms": SetOfTomograms,
         "coordinates": SetOfCoordinates3D,
+        "labels": SetOfCoordinates3D,
         "clean": SetOfTomograms,
     }
 
@@ -170,6 +173,15 @@ class CryoDLProtSimulateTomograms(CryoDLProtSimulation):
             label="Number of tomograms",
             validators=[params.Range(1, 100, error="should be from 1 to 100")],
             help="Each with a seed one higher than that of the one before.",
+        )
+        form.addParam(
+            "labelledPercent",
+            params.FloatParam,
+            default=0.0,
+            label="Labelled particles (%)",
+            validators=[params.Range(0, 100, error="should be from 0 to 100")],
+            help="Share of the particles that a further output holds, to try picking from sparse "
+            "labels; 0 for no such output.",
         )
 
     @classmethod
@@ -191,7 +203,10 @@ class CryoDLProtSimulateTomograms(CryoDLProtSimulation):
         return self.engineFolder() if index == 0 else f"{self.engineFolder()}_{index + 1}"
 
     def _ownSettings(self):
-        return {"tomogramCount": self.tomogramCount.get()}
+        return {
+            "tomogramCount": self.tomogramCount.get(),
+            "labelledPercent": self.labelledPercent.get(),
+        }
 
     def createOutputStep(self, fingerprint):
         """Make the tomograms and the coordinates of what is in them."""
@@ -208,7 +223,18 @@ class CryoDLProtSimulateTomograms(CryoDLProtSimulation):
             rows += self._rowsOf(result, tsId)
         coordinates = self.newCoordinates("tomograms", sampling, self._diameter())
         tomography.appendCoordinates(coordinates, rows, tomograms, sampling)
-        self.define({"tomograms": tomograms, "coordinates": coordinates, "clean": clean})
+        outputs = {"tomograms": tomograms, "coordinates": coordinates, "clean": clean}
+        if self.labelledPercent.get() > 0:
+            labels = self.newCoordinates("tomograms", sampling, self._diameter(), "labels")
+            tomography.appendCoordinates(labels, self._someOf(rows), tomograms, sampling)
+            outputs["labels"] = labels
+        self.define(outputs)
+
+    def _someOf(self, rows):
+        """Return a share of the rows, chosen by the seed."""
+        count = max(1, round(self.labelledPercent.get() / 100 * len(rows)))
+        random = np.random.default_rng(self.engineParameters()["seed"])
+        return [rows[i] for i in sorted(random.permutation(len(rows))[:count])]
 
     def _rowsOf(self, result, tsId):
         if "truth_star" not in result:

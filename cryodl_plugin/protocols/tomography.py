@@ -94,7 +94,7 @@ class CryoDLProtTomography(CryoDLProtBase):
             tomograms.setAcquisition(acquisition.clone())
         return tomograms
 
-    def newCoordinates(self, tomograms, samplingRate, boxSize):
+    def newCoordinates(self, tomograms, samplingRate, boxSize, prefix="coordinates"):
         """Return an empty set of coordinates.
 
         Parameters
@@ -105,8 +105,10 @@ class CryoDLProtTomography(CryoDLProtBase):
             Of the tomograms, Å.
         boxSize : int
             In their voxels.
+        prefix : str
+            Of the set's file, for sets beside the usual one.
         """
-        coordinates = SetOfCoordinates3D.create(self._getPath(), prefix="coordinates")
+        coordinates = SetOfCoordinates3D.create(self._getPath(), prefix=prefix)
         coordinates.setPrecedents(self._pointer(tomograms))
         coordinates.setSamplingRate(samplingRate)
         coordinates.setBoxSize(int(boxSize))

@@ -202,7 +202,7 @@ class TestPoints(FilesTest):
         points.threshold = 0.2
         changes = points.changes()
         self.assertEqual(changes["removed"], [7])
-        added = [{"tomogram": "TS_1", "xyz": [1.0, 2.0, 3.0], "group": 5}]
+        added = [{"tomogram": "TS_1", "xyz": [1.0, 2.0, 3.0], "group": 5, "score": 0.0}]
         self.assertEqual(changes["added"], added)
         self.assertEqual((changes["threshold"], changes["sampling"]), (0.2, 4.0))
 

@@ -1,6 +1,7 @@
 """The viewers, found by Scipion through this module."""
 
 from cryodl_plugin.viewers.viewer_correct import CryoDLViewerAnisoCorrect
+from cryodl_plugin.viewers.viewer_explore import CryoDLViewerPickExplore
 from cryodl_plugin.viewers.viewer_fsc3d import CryoDLViewerFsc3D
 from cryodl_plugin.viewers.viewer_misalign import CryoDLViewerMisalignRefine
 from cryodl_plugin.viewers.viewer_model import CryoDLViewerModel
@@ -9,6 +10,7 @@ from cryodl_plugin.viewers.viewer_particles import (
     CryoDLViewerParticles,
     CryoDLViewerSimulateTomograms,
 )
+from cryodl_plugin.viewers.viewer_pick import CryoDLViewerPickPredict, CryoDLViewerPickTrain
 from cryodl_plugin.viewers.viewer_simulate import CryoDLViewerSimulate
 
 # Scipion offers viewers in the order of these names: before its tables, after its own list of
@@ -25,6 +27,9 @@ __all__ = [
     "CryoDLViewerMisalignRefine",
     "CryoDLViewerModel",
     "CryoDLViewerParticles",
+    "CryoDLViewerPickExplore",
+    "CryoDLViewerPickPredict",
+    "CryoDLViewerPickTrain",
     "CryoDLViewerSimulate",
     "CryoDLViewerSimulateTomograms",
 ]

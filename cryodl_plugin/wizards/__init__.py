@@ -1,6 +1,7 @@
 """The wizards, found by Scipion through this module."""
 
 from cryodl_plugin.wizards.misalign import CryoDLCommandWizard, CryoDLParticleDiameterWizard
+from cryodl_plugin.wizards.picking import CryoDLDiameterWizard, CryoDLThresholdWizard
 from cryodl_plugin.wizards.tomography import CryoDLBoxSizeWizard, CryoDLTomogramWizard
 from cryodl_plugin.wizards.wizards import (
     CryoDLMaskRadiusWizard,
@@ -11,9 +12,11 @@ from cryodl_plugin.wizards.wizards import (
 __all__ = [
     "CryoDLBoxSizeWizard",
     "CryoDLCommandWizard",
+    "CryoDLDiameterWizard",
     "CryoDLMaskRadiusWizard",
     "CryoDLModelFileWizard",
     "CryoDLParticleDiameterWizard",
     "CryoDLResolutionLimitWizard",
+    "CryoDLThresholdWizard",
     "CryoDLTomogramWizard",
 ]

@@ -5,7 +5,12 @@ from pyworkflow.gui import dialog
 from pyworkflow.gui.tree import ListTreeProviderString
 from pyworkflow.object import String
 
-from cryodl_plugin.protocols import CryoDLProtExtractSubtomos
+from cryodl_plugin.protocols import (
+    CryoDLProtExtractSubtomos,
+    CryoDLProtPickExplore,
+    CryoDLProtPickPredict,
+    CryoDLProtPickTrain,
+)
 
 _TIMES = (1.0, 1.25, 1.5, 2.0, 3.0)
 
@@ -28,13 +33,21 @@ def chooseFrom(form, title, words, choices, several=False):
 class CryoDLTomogramWizard(EmWizard):
     """Chooses tomograms of the input by their ids."""
 
-    _targets = [(CryoDLProtExtractSubtomos, ["onlyTomograms"])]
+    _targets = [
+        (protocol, ["onlyTomograms"])
+        for protocol in (
+            CryoDLProtExtractSubtomos,
+            CryoDLProtPickExplore,
+            CryoDLProtPickTrain,
+            CryoDLProtPickPredict,
+        )
+    ]
 
     def show(self, form, *params):
         """Open the list and put the ids into the form, with blanks between."""
         ids = form.protocol.tomogramIds()
         if not ids:
-            dialog.showWarning("Empty input", "Select the coordinates first.", form.root)
+            dialog.showWarning("Empty input", "Select the input first.", form.root)
             return
         words = "Select the tomograms to use; hold Ctrl or Shift for more than one."
         chosen = chooseFrom(form, "Tomograms", words, ids, several=True)

@@ -8,6 +8,8 @@ import numpy as np
 
 ADDED = 0
 """The identifier of a point that was added by hand: items of a Scipion set count from 1."""
+CANDIDATE = -1
+"""The identifier of a point that is not in the set yet, but has a score: saved if it is shown."""
 
 _EMPTY = np.zeros(0)
 _HEADER = ("tomogram", "x", "y", "z", "score", "group", "class")
@@ -132,16 +134,18 @@ class Points:
         Points of the set are named by their identifiers, which a sub-set keeps; never by order.
         """
         hand = [i for i in np.flatnonzero(self.alive) if self.ids[i] == ADDED]
+        hand += [i for i in self.shown() if self.ids[i] == CANDIDATE]
         return {
             "sampling": float(self.sampling),
             "box_size": float(self.boxSize),
             "threshold": None if self.threshold is None else float(self.threshold),
-            "removed": [int(i) for i in self.ids[~self.alive] if i != ADDED],
+            "removed": [int(i) for i in self.ids[~self.alive] if i > ADDED],
             "added": [
                 {
                     "tomogram": str(self.tsIds[i]),
                     "xyz": [float(v) for v in self.xyz[i]],
                     "group": int(self.groups[i]),
+                    "score": float(np.nan_to_num(self.scores[i])),
                 }
                 for i in hand
             ],
