@@ -33,6 +33,10 @@ GROUPS: dict[str, tuple[str, str]] = {
         "cryodl.methods.spisonet.cli",
         "Directional resolution (3DFSC) and anisotropy correction of half maps.",
     ),
+    "cet-pick": (
+        "cryodl.methods.cet_pick.cli",
+        "Particle picking in tomograms from a few labelled particles.",
+    ),
     "simulate": ("cryodl.commands.simulate", "Test data with known truth."),
     "particles": (
         "cryodl.commands.particles",

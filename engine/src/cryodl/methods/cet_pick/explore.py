@@ -99,20 +99,20 @@ def _found(config: ExploreConfig, run: RunFolder) -> tuple[Blobs, float]:
             run.report.distrust(f"{name}: {doubt}.")
         tomogram = WorkingTomogram(path, order, preparation, config.pixel_size)
         small = halved(tomogram)
-        found, strong = propose(small, tomogram.spacing_zyx, config.bbox, config.proposals)
-        run.log(f"{name}: {len(found)} blobs")
-        names += [name] * len(found)
-        points.append(points_from_working(found, order))
+        places, strong = propose(small, tomogram.spacing_zyx, config.bbox, config.proposals)
+        run.log(f"{name}: {len(places)} blobs")
+        names += [name] * len(places)
+        points.append(points_from_working(places, order))
         strengths.append(strong)
-        boxes.append(cut_boxes(small, tomogram.spacing_zyx, found, config.bbox))
+        boxes.append(cut_boxes(small, tomogram.spacing_zyx, places, config.bbox))
         sizes.append(tomogram.pixel_size_angstrom)
     if len(names) < _LEAST_BLOBS:
         raise InputError(
             f"--tomograms: found {len(names)} blobs of {config.bbox:g} px, expected at least "
             f"{_LEAST_BLOBS}; give another --bbox, more --proposals, or larger tomograms"
         )
-    joined = (np.concatenate(parts) for parts in (points, strengths, boxes))
-    return Blobs(names, *joined), sizes[0]
+    found = Blobs(names, np.concatenate(points), np.concatenate(strengths), np.concatenate(boxes))
+    return found, sizes[0]
 
 
 def _settings(config: ExploreConfig) -> TrainingSettings:

@@ -53,7 +53,8 @@ def map_figure(places: NDArray[np.float64], clusters: NDArray[np.int64]) -> Figu
     """Draw the map, clusters by colour, with their numbers."""
     figure = new_figure(width=7.0, height=5.6)
     axis = figure.axes[0]
-    axis.scatter(*places.T, c=(clusters - 1) % 20, cmap="tab20", vmin=-0.5, vmax=19.5, s=9, lw=0)
+    x, y = places.T
+    axis.scatter(x, y, c=(clusters - 1) % 20, cmap="tab20", vmin=-0.5, vmax=19.5, s=9, lw=0)
     for cluster in np.unique(clusters):
         x, y = np.median(places[clusters == cluster], axis=0)
         box = {"facecolor": "white", "alpha": 0.7, "lw": 0, "pad": 1}

@@ -1,0 +1,1 @@
+"""cet_pick: particle picking in tomograms from a few labelled particles."""
