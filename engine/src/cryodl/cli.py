@@ -37,6 +37,10 @@ GROUPS: dict[str, tuple[str, str]] = {
         "cryodl.methods.cet_pick.cli",
         "Particle picking in tomograms from a few labelled particles.",
     ),
+    "selfalign": (
+        "cryodl.methods.selfalign.cli",
+        "Subtomogram alignment and averaging, with networks and with an exhaustive search.",
+    ),
     "simulate": ("cryodl.commands.simulate", "Test data with known truth."),
     "particles": (
         "cryodl.commands.particles",

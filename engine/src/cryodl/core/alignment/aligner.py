@@ -172,6 +172,14 @@ class Aligner:
         found = Candidates(rotations.to(scores), shifts[place], scores)
         return distinct(found, keep, 5.0, self._group)
 
+    def scored(self, seen: Observations, rotations: Tensor, shifts: Tensor) -> Candidates:
+        """Score poses (b, c, 3, 3) and (b, c, 3) as they are, in the whole band."""
+        count = len(self.points)
+        turned = self.reference.turned(rotations.to(self.points.xyz), count, seen.power)
+        data = as_real(seen.data[:, None] * self.points.phases(shifts).conj())
+        cross = (as_real(turned.values) * data).sum(dim=2, keepdim=True)
+        return Candidates(rotations, shifts, turned.scores(cross, seen)[..., 0])
+
     # --- the searches ------------------------------------------------------------------------
 
     def _exhaustive(self, seen: Observations, given: Candidates | None) -> Candidates:
@@ -197,7 +205,7 @@ class Aligner:
         found = given
         if found is None:
             found = self._grid_search(seen, rotations, low, keep, spacing)
-            found = local_search(self.reference, seen, found, self._step(spacing / 2, low))
+        found = local_search(self.reference, seen, found, self._step(spacing / 2, low))
         found = local_search(self.reference, seen, found, self._step(spacing / 4, shell))
         found = distinct(found, 3, spacing / 2, self._group)
         middle = (shell + self.points.max_shell) // 2

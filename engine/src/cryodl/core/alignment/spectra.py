@@ -78,6 +78,17 @@ class FourierPoints:
         n = self.n
         return half[:, self._z % n, self._y % n, self._x]
 
+    def volumes(self, values: Tensor) -> Tensor:
+        """Invert `transform` for (b, P) values; what lies beyond the points is 0."""
+        n = self.n
+        half = values.new_zeros(len(values), n, n, n // 2 + 1)
+        half[:, self._z % n, self._y % n, self._x] = values
+        # On the plane x = 0 both of two opposite frequencies are stored.
+        rows = torch.nonzero(self._x == 0)[:, 0]
+        half[:, -self._z[rows] % n, -self._y[rows] % n, 0] = values[:, rows].conj()
+        found = torch.fft.irfftn(half, s=(n, n, n), dim=(1, 2, 3), norm="ortho")
+        return torch.fft.fftshift(found, dim=(1, 2, 3))
+
     def weights(self, centred: Tensor) -> Tensor:
         """Take centred weights (b, n, n, n) at the points; (b, P)."""
         middle = self.n // 2

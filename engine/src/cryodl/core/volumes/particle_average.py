@@ -251,7 +251,7 @@ def _average_stacks(
     for index in range(len(particles)):
         given = int(particles.half_sets[index])
         half = given - 1 if given else int(counts[0] > counts[1])
-        _insert_stack(halves[half], particles, index, settings, pixel, premultiplied)
+        insert_stack(halves[half], particles, index, settings, pixel, premultiplied)
         counts[half] += 1
         tell((index + 1) / len(particles))
     if min(counts) == 0:
@@ -269,7 +269,7 @@ def _average_stacks(
     return ParticleAverage(average, half1, half2, (counts[0], counts[1]))
 
 
-def _insert_stack(
+def insert_stack(
     insertion: SliceInsertion,
     particles: ParticleSet,
     index: int,
@@ -277,6 +277,13 @@ def _insert_stack(
     pixel: float,
     premultiplied: bool,
 ) -> None:
+    """Insert the tilt images of particle `index` in its pose, with all copies of the symmetry.
+
+    Raises
+    ------
+    InputError
+        Its tilts are not known, or are not as many as its images.
+    """
     tilts = particle_tilts(particles, index)
     if tilts is None:
         raise InputError(

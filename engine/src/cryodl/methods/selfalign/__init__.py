@@ -1,0 +1,1 @@
+"""SelfAlign: subtomogram alignment and the averaging loop."""
