@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -141,3 +143,22 @@ def test_nothing_labelled_leaves_a_finite_loss():
         value = loss(leaf, -torch.ones(5))
         value.backward()
         assert torch.isfinite(value) and torch.isfinite(leaf.grad).all()
+
+
+@pytest.mark.slow
+def test_the_published_crop_fits_in_two_gigabytes():
+    """All anchors against all voxels of both views: 24,576 squared, which as a matrix is 2.4 GB."""
+    code = """
+import resource, torch
+from cryodl.methods.cet_pick.losses import Contrast, contrastive_loss
+torch.manual_seed(0)
+views = torch.nn.functional.normalize(torch.randn(2, 12288, 32), dim=2).requires_grad_()
+labels = -torch.ones(12288); labels[:60] = 1
+chances = torch.full((12288,), 0.4)
+contrastive_loss(views[0], views[1], labels, (chances, chances), Contrast(anchors=0)).backward()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=600
+    )
+    assert float(done.stdout) < 2.0
