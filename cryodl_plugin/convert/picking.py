@@ -14,7 +14,7 @@ KIND = "cdlKind"
 _KIND_PREFIX = "group_"
 _HEADER_KEY = "cryodl"
 _MOST_HEADER_BYTES = 50_000_000
-_FLOOR = 0.02
+_FLOOR = 0.05
 
 
 class ModelError(ValueError):

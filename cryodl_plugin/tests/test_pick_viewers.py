@@ -163,7 +163,7 @@ class TestWizards(PickTest):
             window.return_value.resultYes.return_value = True
             window.return_value.value = 0.35
             CryoDLThresholdWizard().show(form)
-        form.setVar.assert_called_once_with("outThresh", "0.35")
+        form.setVar.assert_called_once_with("outThresh", "0.350")
         _, scores, tomograms, start = window.call_args.args
         every = [p[3] for places in (*PICKS.values(), *BELOW.values()) for p in places]
         np.testing.assert_allclose(sorted(scores[""]), sorted(every), atol=1e-5)

@@ -94,11 +94,11 @@ def drawMap(axes, model):
         axes.text(x, y, str(cluster), ha="center", va="center", fontsize=10, color=DARK, bbox=box)
     axes.set_xlim(-1.06, 1.06)
     axes.set_ylim(-1.06, 1.06)
-    axes.set_aspect("equal")
     axes.set_xticks([])
     axes.set_yticks([])
     for side in axes.spines.values():
         side.set_color(GREY)
+    axes.set_title("click a cluster, or draw around points", fontsize=11, color=ORANGE)
 
 
 def drawPictures(axes, model, rows):
@@ -127,5 +127,4 @@ def drawWindow(figure, model, rows=8):
     left, right = figure.subplots(1, 2, width_ratios=(1.35, 1))
     drawMap(left, model)
     drawPictures(right, model, rows)
-    left.set_title("click a cluster, or draw around points", fontsize=11, color=ORANGE)
     return left, right

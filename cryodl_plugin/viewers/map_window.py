@@ -37,6 +37,8 @@ class MapView(FigureView):
         self.status.pack(side=tk.BOTTOM, fill=tk.X, padx=12)
         self._addButtons(tk)
         self._addClusters(tk)
+        self._shift = False
+        self.canvas.mpl_connect("button_press_event", self._pressed)
         self._startLasso()
         self.say("Shift while drawing takes away.")
 
@@ -72,8 +74,6 @@ class MapView(FigureView):
         from matplotlib.widgets import LassoSelector
 
         self.lasso = LassoSelector(self.axes, self.drawn, useblit=False)
-        self._shift = False
-        self.canvas.mpl_connect("button_press_event", self._pressed)
 
     def _pressed(self, event):
         self._shift = "shift" in (event.modifiers or ())

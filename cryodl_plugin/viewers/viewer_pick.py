@@ -105,7 +105,7 @@ class CryoDLViewerPickPredict(CryoDLViewerBase):
         """Return the histogram of all maxima."""
         result = self.protocol.readResult()
         figure = figures.newFigure(8, 4.2)
-        scores = {kind: found[2] for kind, found in maximaByKind(self.protocol).items()}
+        scores = scoresByKind(self.protocol)
         if not scores:
             return [self.say("The score maps are written at the end of the run.")]
         pick_figures.drawScores(figure, scores, thresholdsOf(self.protocol, result, scores))
@@ -132,6 +132,16 @@ def maximaByKind(prot):
         kind: (np.concatenate(ids), 2 * np.concatenate(xyz) + 0.5, np.concatenate(scores))
         for kind, (ids, xyz, scores) in ((k, zip(*parts)) for k, parts in found.items())
     }
+
+
+def scoresByKind(prot):
+    """Return kind -> scores of its picks and, below the threshold, of the other maxima."""
+    points, kinds = pointsWithCandidates(prot), prot._kinds()
+    groups = {
+        kind: picking.groupOf(kind or (kinds[0] if kinds else ""), kinds)
+        for kind in maximaByKind(prot)
+    }
+    return {kind: points.scores[points.groups == group] for kind, group in groups.items()}
 
 
 def _diameterPx(prot):
@@ -167,9 +177,10 @@ def pointsWithCandidates(prot):
     if made is None:
         picks.sampling, picks.boxSize = tomograms.getSamplingRate(), max(_diameterPx(prot), 2)
     columns = {name: [getattr(picks, name)] for name in _COLUMNS}
-    thresholds = thresholdsOf(prot, prot.readResult(), maximaByKind(prot))
+    maxima = maximaByKind(prot)
+    thresholds = thresholdsOf(prot, prot.readResult(), maxima)
     kinds = prot._kinds()
-    for kind, (tsIds, xyz, scores) in maximaByKind(prot).items():
+    for kind, (tsIds, xyz, scores) in maxima.items():
         kept = scores <= thresholds[kind]
         n = int(kept.sum())
         group = picking.groupOf(kind or (kinds[0] if kinds else ""), kinds)

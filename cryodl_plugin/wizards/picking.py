@@ -10,7 +10,7 @@ from cryodl_plugin.viewers import figures, pick_figures
 
 _LEAST_PX, _MOST_PX = 4, 64
 _ROOM = 1.0  # of the diameter, to each side of the middle
-_STEP = 0.01
+_STEP = 0.001
 
 
 class FigureDialog(dialog.Dialog):
@@ -128,7 +128,7 @@ class ThresholdDialog(FigureDialog):
 
     def __init__(self, parent, scores, tomograms, threshold):
         self.scores, self.tomograms = scores, max(tomograms, 1)
-        super().__init__(parent, "Lowest score", (0, 0.99), threshold, _STEP, (8, 4.2))
+        super().__init__(parent, "Lowest score", (0, 0.999), threshold, _STEP, (8, 4.2))
 
     def draw(self):
         """Draw the histogram."""
@@ -138,7 +138,7 @@ class ThresholdDialog(FigureDialog):
         """Return how many picks there would be."""
         count = sum(int((np.asarray(v) > self.value).sum()) for v in self.scores.values())
         each = count / self.tomograms
-        return f"Lowest score {self.value:.2f}: {count} picks, {each:.0f} per tomogram"
+        return f"Lowest score {self.value:.3f}: {count} picks, {each:.0f} per tomogram"
 
 
 class CryoDLThresholdWizard(EmWizard):
@@ -159,7 +159,7 @@ class CryoDLThresholdWizard(EmWizard):
         scores, start = self.scoresOf(finished)
         window = ThresholdDialog(form.root, scores, len(finished.heatMaps()), start)
         if window.resultYes():
-            form.setVar("outThresh", f"{window.value:.2f}")
+            form.setVar("outThresh", f"{window.value:.3f}")
 
     @staticmethod
     def finishedRun(prot):
@@ -181,7 +181,6 @@ class CryoDLThresholdWizard(EmWizard):
     @staticmethod
     def scoresOf(prot):
         """Return the scores of all maxima by kind, and the threshold of the run."""
-        from cryodl_plugin.viewers.viewer_pick import maximaByKind
+        from cryodl_plugin.viewers.viewer_pick import scoresByKind
 
-        scores = {kind: found[2] for kind, found in maximaByKind(prot).items()}
-        return scores, prot.readResult().get("threshold", 0.5)
+        return scoresByKind(prot), prot.readResult().get("threshold", 0.5)

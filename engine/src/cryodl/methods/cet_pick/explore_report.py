@@ -59,7 +59,6 @@ def map_figure(places: NDArray[np.float64], clusters: NDArray[np.int64]) -> Figu
         x, y = np.median(places[clusters == cluster], axis=0)
         box = {"facecolor": "white", "alpha": 0.7, "lw": 0, "pad": 1}
         axis.text(x, y, str(cluster), ha="center", va="center", fontsize=9, bbox=box)
-    axis.set_aspect("equal")
     axis.set_xticks([])
     axis.set_yticks([])
     return figure

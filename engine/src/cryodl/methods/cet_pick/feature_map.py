@@ -87,7 +87,9 @@ def _scaled(places: NDArray[np.float64]) -> NDArray[np.float64]:
     if places.shape[1] < 2:
         places = np.column_stack([places, np.zeros((len(places), 2 - places.shape[1]))])
     centred = places - (places.max(axis=0) + places.min(axis=0)) / 2
-    return centred / max(float(np.abs(centred).max()), 1e-12)
+    # Distances on such maps mean nothing but near and far: both axes are filled.
+    found: NDArray[np.float64] = centred / np.maximum(np.abs(centred).max(axis=0), 1e-12)
+    return found
 
 
 def tsne(
