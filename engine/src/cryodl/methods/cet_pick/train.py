@@ -38,7 +38,7 @@ from cryodl.methods.cet_pick.step import LossSettings, PickingStep
 from cryodl.methods.cet_pick.tomogram import Preparation
 from cryodl.methods.cet_pick.train_report import report_training
 
-_EPOCHS = 3  # validations of a training whose length is given in steps
+_EPOCHS = 2  # validations of a training whose length is given in steps
 _GUESSED_THRESHOLD = 0.5
 
 
@@ -51,7 +51,7 @@ class Preset:
 
 
 PRESETS = {
-    "cpu": Preset(NetworkSize("unet_3", width=16, head_width=16, embedding=16), 150),
+    "cpu": Preset(NetworkSize("unet_3", width=16, head_width=16, embedding=16), 130),
     "unet_4": Preset(NetworkSize("unet_4"), 600),
     "unet_5": Preset(NetworkSize("unet_5"), 600),
     "ressmall_18": Preset(NetworkSize("ressmall_18"), 600),
