@@ -21,7 +21,7 @@ CTF_COLUMNS = ["rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle"]
 
 @dataclass
 class Toy:
-    """A data set in a folder; see `make_toy`."""
+    """A data set in a folder; see `make_toy` and `make_volume_toy`."""
 
     folder: Path
     box: int
@@ -108,6 +108,42 @@ def make_toy(
     return Toy(folder, box, pixel, low_pass, ctf)
 
 
+def make_volume_toy(
+    folder: Path, *, box: int = 16, pixel: float = 12.0, number: int = 12, seed: int = 3
+) -> Toy:
+    """Write truth, reference, mask and subtomograms as volumes, with a missing wedge.
+
+    They stand in their true poses, which are not written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    points, width = _points(box, pixel, rng), max(4.0 / pixel, 0.9)
+    _write(folder / "truth.mrc", _density(points, box, width), pixel)
+    _write(folder / "mask.mrc", _soft_mask(box), pixel)
+    k = np.fft.fftfreq(box)
+    measured = (np.abs(k)[:, None, None] <= np.tan(np.radians(60)) * np.abs(k)) | (k == 0)
+    measured = np.broadcast_to(measured, (box,) * 3)
+    _write(folder / "wedge.mrc", np.fft.fftshift(measured).astype(np.float32), pixel)
+    outside = _soft_mask(box) == 0
+    rows = []
+    for i in range(number):
+        turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+        turn *= np.linalg.det(turn)
+        volume = _density(points @ turn.T, box, width)
+        volume = volume + rng.normal(0, volume.std(), volume.shape)
+        volume = np.fft.ifftn(np.fft.fftn(volume) * measured).real
+        volume = (volume - volume[outside].mean()) / volume[outside].std()
+        _write(folder / f"volume{i}.mrc", volume, pixel)
+        rows.append([f"volume{i}.mrc", "tomogram", 1, "wedge.mrc", 1 + i % 2])
+    names = ["rlnImageName", "rlnMicrographName", "rlnOpticsGroup", "rlnCtfImage"]
+    names.append("rlnRandomSubset")
+    _write_star(folder / "particles.star", names, rows, box, pixel, dimensions=3)
+    low_pass = 4.0 * pixel
+    low = ["--i", "truth.mrc", "--o", "ref.mrc", "--lowpass", str(low_pass)]
+    _run(["relion_image_handler", *low], folder)
+    return Toy(folder, box, pixel, low_pass, ctf=True)
+
+
 def refine(
     toy: Toy,
     job: str,
@@ -172,7 +208,11 @@ def _start_options(toy: Toy, pad: int, healpix_order: int) -> list[str]:
 
 
 def _blobs(box: int, pixel: float, rng: np.random.Generator) -> np.ndarray:
-    """Return an asymmetric chain of blobs with two unequal lobes, 60 % of the box wide."""
+    return _density(_points(box, pixel, rng), box, max(4.0 / pixel, 0.9))
+
+
+def _points(box: int, pixel: float, rng: np.random.Generator) -> np.ndarray:
+    """Return an asymmetric chain of points with two unequal lobes, 60 % of the box wide."""
     radius, step = 0.30 * box, 1.5 * max(5.0 / pixel, 1.0)
     points, at = [], np.zeros(3)
     while len(points) < 90:
@@ -185,9 +225,13 @@ def _blobs(box: int, pixel: float, rng: np.random.Generator) -> np.ndarray:
     points += [lobe + rng.normal(scale=0.12 * radius, size=3) for _ in range(18)]
     lobe = np.array([-0.50, 0.55, -0.20]) * radius
     points += [lobe + rng.normal(scale=0.08 * radius, size=3) for _ in range(9)]
+    return np.array(points)
+
+
+def _density(points: np.ndarray, box: int, width: float) -> np.ndarray:
+    """Return a blob at each point (z, y, x)."""
     axis = np.arange(box) - box // 2
-    twice = 2 * max(4.0 / pixel, 0.9) ** 2
-    z, y, x = (np.exp(-((axis[:, None] - np.array(points)[:, i]) ** 2) / twice) for i in range(3))
+    z, y, x = (np.exp(-((axis[:, None] - points[:, i]) ** 2) / (2 * width**2)) for i in range(3))
     return np.einsum("zp,yp,xp->zyx", z, y, x).astype(np.float32)
 
 
@@ -223,7 +267,9 @@ def _write(path: Path, data: np.ndarray, pixel: float) -> None:
         stream.voxel_size = pixel
 
 
-def _write_star(path: Path, names: list[str], rows: list[list], box: int, pixel: float) -> None:
+def _write_star(
+    path: Path, names: list[str], rows: list[list], box: int, pixel: float, dimensions: int = 2
+) -> None:
     optics = {
         "rlnOpticsGroupName": "opticsGroup1",
         "rlnOpticsGroup": 1,
@@ -232,7 +278,7 @@ def _write_star(path: Path, names: list[str], rows: list[list], box: int, pixel:
         "rlnAmplitudeContrast": 0.1,
         "rlnImagePixelSize": pixel,
         "rlnImageSize": box,
-        "rlnImageDimensionality": 2,
+        "rlnImageDimensionality": dimensions,
     }
     lines = ["# version 30001", "", "data_optics", "", "loop_"]
     lines += [f"_{name} #{i}" for i, name in enumerate(optics, 1)]

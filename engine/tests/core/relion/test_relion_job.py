@@ -145,6 +145,26 @@ def test_subtomograms_of_relion_5(project_of):
     assert pixel_size_angstrom(call, read_refinement(call)) == 12
 
 
+def model_of_volumes(path):
+    Path(path).write_text("data_model_general\n\n_rlnDataDimensionality 3\n\ndata_other\n")
+
+
+def test_dimensionality_of_the_particles(project):
+    call = read_call(STAR)
+    assert read_refinement(call).data_dimensionality == 2  # optics table
+    model_of_volumes(JOB / "run_it001_half1_model.star")  # as the optimiser names it
+    assert read_refinement(call).data_dimensionality == 3
+    rewrite(JOB / "run_it001_optimiser.star", ("half1_model", "half1_gone"))
+    assert read_refinement(call).data_dimensionality == 3  # beside it
+    (JOB / "run_it001_half1_model.star").unlink()
+    (JOB / "run_it001_data.star").write_text(
+        "data_optics\n\nloop_\n_rlnOpticsGroup #1\n_rlnImageDimensionality #2\n1 3\n"
+    )
+    assert read_refinement(call).data_dimensionality == 3
+    (JOB / "run_it001_data.star").unlink()
+    assert read_refinement(call).data_dimensionality == 2
+
+
 def test_damaged_optimiser_is_refused(project_of):
     project_of("4.0.2")
     (JOB / "run_it001_optimiser.star").write_text("data_other\n\n_rlnA 1\n")

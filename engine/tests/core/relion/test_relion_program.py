@@ -1,6 +1,7 @@
 """Which way a map is made, and RELION's own program where it is needed."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import mrcfile
@@ -9,7 +10,7 @@ import pytest
 
 from cryodl.core.relion.call import read_call
 from cryodl.core.relion.job import read_refinement
-from cryodl.core.relion.program import regularised_map, unregularised_map
+from cryodl.core.relion.program import pass_to_program, regularised_map, unregularised_map
 from cryodl.errors import ResourceError
 
 JOB = Path("Refine3D/job005")
@@ -44,6 +45,42 @@ def test_names_with_blanks_reach_the_program(project_of):
     np.testing.assert_array_equal(
         regularised_map(blank, read_refinement(blank)),
         regularised_map(plain, read_refinement(plain)),
+    )
+
+
+@pytest.mark.relion
+@pytest.mark.parametrize("make", [regularised_map, unregularised_map])
+def test_maps_of_volumes_are_larger_by_the_box(project_of, make):
+    project_of("3.1.3")
+    call = read_call(STAR)
+    call.unfiltered.unlink()
+    state = read_refinement(call)
+    volumes = replace(state, data_dimensionality=3)
+    np.testing.assert_allclose(make(call, volumes), 14 * make(call, state), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "reference, data, factor", [("3", 2, 1), ("3", 3, 14), ("2", 3, 1), ("2", 2, 1)]
+)
+def test_what_the_program_does_alone_is_rescaled_too(
+    project_of, monkeypatch, reference, data, factor
+):
+    folder = project_of("3.1.3")
+    STAR.write_text(
+        STAR.read_text().replace(
+            "_rlnReferenceDimensionality                       3",
+            f"_rlnReferenceDimensionality {reference}",
+        )
+    )
+    call = read_call(STAR)
+    program = folder / "relion_external_reconstruct"
+    program.write_text(f"#!/bin/sh\ncp {call.unfiltered} {call.result}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=":")
+    state = replace(read_refinement(call), data_dimensionality=data)
+    assert pass_to_program(call, state) == 0
+    np.testing.assert_allclose(
+        mrcfile.read(call.result), factor * mrcfile.read(call.unfiltered), rtol=1e-6
     )
 
 

@@ -52,6 +52,17 @@ def test_points_at_the_limit_matter(project_of):
 
 
 @pytest.mark.parametrize("padding", [1, 2])
+def test_map_of_volumes_is_larger_by_the_box(padding):
+    arrays = point_transform(16, padding, (0, 0, 0), 7)
+    sizes = {"box_size_px": 16, "current_size_px": 14}
+    images = reconstruct_map(*arrays, **sizes)
+    volumes = reconstruct_map(*arrays, **sizes, data_dimensionality=3)
+    np.testing.assert_allclose(volumes, 16 * images, rtol=1e-6)
+    with pytest.raises(InputError, match="rlnDataDimensionality: found 4, expected 2 or 3"):
+        reconstruct_map(*arrays, **sizes, data_dimensionality=4)
+
+
+@pytest.mark.parametrize("padding", [1, 2])
 @pytest.mark.parametrize("n", [15, 16])
 def test_a_point_comes_back_where_it_was(n, padding):
     arrays = point_transform(n, padding, (2, -1, 3), n // 2 - 1)

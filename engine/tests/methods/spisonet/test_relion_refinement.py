@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from relion_toy import make_toy, read_map, refine
+from relion_toy import make_toy, make_volume_toy, read_map, refine
 
 pytestmark = pytest.mark.relion
 
@@ -91,6 +91,26 @@ def test_before_the_start_the_maps_are_relions_own(toy, plain, options, request)
         assert row["gate"] == "closed" and row["reason"] == "waits for order 3"
         assert float(row["seconds"]) < 2
     assert ours.said.count("spIsoNet it001 half1: RELION's own map (FSC 0.143 at") == 1
+
+
+@pytest.fixture(scope="module")
+def subtomograms(tmp_path_factory):
+    return make_volume_toy(tmp_path_factory.mktemp("subtomograms") / "project")
+
+
+@pytest.mark.parametrize(
+    "extra, largest", [("", 1e-3), ("--skip_gridding", 1e-5)], ids=["program", "formula"]
+)
+def test_maps_of_subtomograms_are_relions_own(subtomograms, extra, largest):
+    options = {"solvent_fsc": False, "extra": f"--offset_range 1 --offset_step 1 {extra}"}
+    plain = refine(subtomograms, f"plain{extra}", **options)
+    ours = refine(subtomograms, f"ours{extra}", external=PROGRAM, **options)
+    assert ours.status == 0, ours.said
+    assert actions(ours) == ["relion", "relion"]
+    for half in (1, 2):
+        name = f"run_it001_half{half}_class001.mrc"
+        # RELION's own program takes volumes for images: its map is 16 times too small, the box.
+        assert difference(ours.map(name), plain.map(name)) < largest
 
 
 @pytest.mark.parametrize(

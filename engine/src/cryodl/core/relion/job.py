@@ -94,6 +94,8 @@ class RefinementState:
         Diameter of the particle mask.
     data_star : Path or None
         Particles of the last iteration.
+    data_dimensionality : int
+        3 where the particles are volumes, 2 where they are images.
     """
 
     version: tuple[int, ...] | None = None
@@ -107,6 +109,7 @@ class RefinementState:
     split_halves: bool = False
     particle_diameter_angstrom: float | None = None
     data_star: Path | None = None
+    data_dimensionality: int = 2
 
     @property
     def grids(self) -> bool:
@@ -174,6 +177,7 @@ def read_refinement(call: ReconstructionCall) -> RefinementState:
         split_halves=block.number("rlnDoSplitRandomHalves", 0) != 0,
         particle_diameter_angstrom=block.number("rlnParticleDiameter", 0.0) or None,
         data_star=None if data is None else Path(data),
+        data_dimensionality=_data_dimensionality(block, optimiser),
     )
 
 
@@ -267,6 +271,24 @@ def _sampling_block(block: StarBlock, optimiser: Path) -> StarBlock | None:
         if path.is_file():
             return read_blocks(path, ("sampling_general",)).get("sampling_general")
     return None
+
+
+def _data_dimensionality(block: StarBlock, optimiser: Path) -> int:
+    """Return 2 for images, 3 for volumes: as in the model, else in the optics table."""
+    named = block.text("rlnModelStarFile")
+    root = str(optimiser).removesuffix("_optimiser.star")
+    beside = [Path(f"{root}{half}_model.star") for half in ("_half1", "")]
+    for path in ([] if named is None else [Path(named)]) + beside:
+        if path.is_file():
+            model = read_blocks(path, ("model_general",)).get("model_general")
+            if model is not None and model.text("rlnDataDimensionality"):
+                return int(model.number("rlnDataDimensionality"))
+    data = block.text("rlnExperimentalDataStarFile")
+    if data is not None and Path(data).is_file():
+        optics = read_blocks(data, ("optics",)).get("optics")
+        if optics is not None and optics.columns.get("rlnImageDimensionality"):
+            return int(optics.numbers("rlnImageDimensionality")[0])
+    return 2
 
 
 def _follow(

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryodl.core.io.atomic import write_text
-from cryodl.core.io.mrc import read_volume
+from cryodl.core.io.mrc import read_volume, write_volume
 from cryodl.core.relion.call import ReconstructionCall, read_arrays
 from cryodl.core.relion.environment import without_rank_variables
 from cryodl.core.relion.job import RefinementState
-from cryodl.core.relion.reconstruct import Prior, reconstruct_map, sharpen_tau2
+from cryodl.core.relion.reconstruct import Prior, reconstruct_map, scale_of_data, sharpen_tau2
 from cryodl.errors import ResourceError
 
 logger = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ def regularised_map(
     if _needs_program(state):
         # The program applies the prior from shell 0, relion_refine only from --minres_map on.
         tau2[: state.minres_map_shell] = _NO_PRIOR_TAU2
-        return _run_program(call, tau2, [])
+        return _run_program(call, state, tau2, [])
     prior = Prior(tau2, call.tau2_fudge, state.minres_map_shell)
     return _by_formula(call, arrays, state, prior, workers)
 
@@ -79,7 +79,7 @@ def unregularised_map(
     if call.unfiltered.is_file() and not state.gradient_refinement:
         return read_box(call.unfiltered, call.box_size_px)
     if _needs_program(state):
-        return _run_program(call, call.tau2, ["--no_map"])
+        return _run_program(call, state, call.tau2, ["--no_map"])
     return _by_formula(call, read_arrays(call), state, None, workers)
 
 
@@ -94,17 +94,21 @@ def read_box(path: Path, box_size_px: int) -> NDArray[np.float32]:
     return data
 
 
-def pass_to_program(star: Path, state: RefinementState) -> int:
+def pass_to_program(call: ReconstructionCall, state: RefinementState) -> int:
     """Let RELION's program do the whole call, for averages in 2D and bodies; its exit status."""
-    command = [PROGRAM, str(star)] + ([] if state.grids else ["--skip_gridding"])
+    command = [PROGRAM, str(call.star)] + ([] if state.grids else ["--skip_gridding"])
     try:
         # Its environment is that which RELION would have given it.
-        return subprocess.run(command, check=False).returncode
+        status = subprocess.run(command, check=False).returncode
     except OSError as error:
         raise ResourceError(
             f"{PROGRAM}: could not be started ({error.strerror}), expected it on PATH for 2D "
             "averages and bodies; load RELION's environment"
         ) from error
+    if status == 0 and call.dimensionality == 3 and state.data_dimensionality == 3:
+        written = read_volume(call.result, pixel_size_angstrom=1.0, require_variance=False)
+        write_volume(call.result, _rescaled(written.data, call, state), like=written)
+    return status
 
 
 def _needs_program(state: RefinementState) -> bool:
@@ -134,12 +138,16 @@ def _by_formula(
         current_size_px=call.current_size_px,
         prior=prior,
         keep_limit=not state.grids,
+        data_dimensionality=state.data_dimensionality,
         workers=workers,
     )
 
 
 def _run_program(
-    call: ReconstructionCall, tau2: NDArray[np.float64], options: list[str]
+    call: ReconstructionCall,
+    state: RefinementState,
+    tau2: NDArray[np.float64],
+    options: list[str],
 ) -> NDArray[np.float32]:
     with _scratch_folder(call) as folder:
         write_text(folder / "call.star", _star_text(call, tau2, folder))
@@ -160,7 +168,15 @@ def _run_program(
                 f"{PROGRAM}: ended with status {done.returncode} on {call.star} "
                 f"({_last_line(done.stderr)}), expected a map; run it by hand to see why"
             )
-        return read_box(result, call.box_size_px)
+        return _rescaled(read_box(result, call.box_size_px), call, state)
+
+
+def _rescaled(
+    volume: NDArray[np.float32], call: ReconstructionCall, state: RefinementState
+) -> NDArray[np.float32]:
+    """Bring a map of RELION's program, which takes volumes for images, to RELION's grey scale."""
+    scale = scale_of_data(call.box_size_px, state.data_dimensionality)
+    return volume if scale == 1 else volume * np.float32(scale)
 
 
 @contextlib.contextmanager

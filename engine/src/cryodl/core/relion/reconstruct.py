@@ -56,6 +56,7 @@ def reconstruct_map(
     current_size_px: int,
     prior: Prior | None = None,
     keep_limit: bool = True,
+    data_dimensionality: int = 2,
     workers: int | None = None,
 ) -> NDArray[np.float32]:
     """Make the map of accumulated data and weights as RELION does without gridding.
@@ -71,6 +72,9 @@ def reconstruct_map(
     keep_limit : bool
         Use the points at exactly the largest radius, as relion_refine does;
         relion_external_reconstruct does not.
+    data_dimensionality : int
+        2 where the particles were images, 3 where they were volumes, whose transforms RELION
+        scales otherwise.
     workers : int, optional
         Threads of the Fourier transform; 1 by default.
 
@@ -82,7 +86,7 @@ def reconstruct_map(
     Raises
     ------
     InputError
-        The shapes do not belong together.
+        The shapes do not belong together, or the dimensionality is neither 2 nor 3.
     """
     grid = _Grid.of(weight, box_size_px, current_size_px)
     for name, array in (("data_real", data_real), ("data_imag", data_imag)):
@@ -101,7 +105,23 @@ def reconstruct_map(
         kept = (r <= grid.limit_px if keep_limit else r < grid.limit_px) & (divisor > 0)
         numerator = data_real[plane] + 1j * data_imag[plane].astype(np.float64)
         np.divide(numerator, divisor, out=transform[plane], where=kept)
-    return _to_map(transform, grid, workers)
+    volume = _to_map(transform, grid, workers)
+    volume *= scale_of_data(box_size_px, data_dimensionality)
+    return volume
+
+
+def scale_of_data(box_size_px: int, data_dimensionality: int) -> int:
+    """Return by how much the map of volumes is larger than that of images with the same sums.
+
+    The box, as the transform of an image has one factor of it less than that of a volume. Measured
+    with RELION 3.1.3, where relion_external_reconstruct takes all particles for images.
+    """
+    if data_dimensionality not in (2, 3):
+        raise InputError(
+            f"rlnDataDimensionality: found {data_dimensionality}, expected 2 or 3; the model file "
+            "of the refinement is damaged"
+        )
+    return box_size_px if data_dimensionality == 3 else 1
 
 
 def prior_attenuation(

@@ -96,7 +96,7 @@ def reconstruct(star: str, environment: Mapping[str, str]) -> int:
             call.result.unlink()
         if call.dimensionality != 3 or call.name.kind == "body":
             report.action, report.reason = "program", "2D average or body"
-            return pass_to_program(call.star, state)
+            return pass_to_program(call, state)
         return _reconstruct_map(call, state, settings, report)
     except BaseException as error:
         report.action = "failed"
