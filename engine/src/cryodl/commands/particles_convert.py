@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cryodl.commands.particles import ParticlesConvertConfig
+from cryodl.commands.particles_text import SCORE, is_text_of_points, points_of_text
 from cryodl.core.io.particles.coordinates import read_coordinates, write_coordinates
-from cryodl.core.io.particles.make import particles_from_coordinates
 from cryodl.core.io.particles.model import ParticleSet
 from cryodl.core.io.particles.read import TOMOGRAMS_FILE, read_particles
 from cryodl.core.io.particles.write import write_optimisation_set, write_particles
@@ -23,7 +20,6 @@ from cryodl.errors import ConfigError, InputError
 STAR = "particles.star"
 SET = "optimisation_set.star"
 TOMOGRAMS = "tomograms.star"
-_SCORE = "cdlScore"
 _UNSAFE = re.compile(r"[^\w.+-]")
 
 
@@ -66,7 +62,7 @@ def read_any(config: ParticlesConvertConfig) -> ParticleSet:
     InputError
         Not such a file.
     """
-    if config.star.suffix.lower() == ".star":
+    if not is_text_of_points(config.star):
         return read_particles(
             config.star,
             pixel_size_angstrom=config.pixel_size,
@@ -82,27 +78,9 @@ def read_any(config: ParticlesConvertConfig) -> ParticleSet:
     found = read_coordinates(
         config.star, order=config.order, first_voxel=1 if config.first_voxel == "1" else 0
     )
-    name = config.tomogram or config.star.stem
-    particles = particles_from_coordinates(
-        found.xyz_px,
-        pixel_size_angstrom=config.pixel_size or 1.0,
-        tomograms=[tomogram or name for tomogram in found.tomograms],
-        names=_names([tomogram or name for tomogram in found.tomograms], found.xyz_px),
+    return points_of_text(
+        config.star, found, config.pixel_size or 1.0, config.tomogram or config.star.stem
     )
-    if found.scores is not None:
-        particles = particles.with_column(_SCORE, found.scores)
-    return replace(particles, path=config.star)
-
-
-def _names(tomograms: list[str], places: NDArray[np.float64]) -> list[str]:
-    """Name points by their place; points in one place are told apart by a number."""
-    names: list[str] = []
-    seen: Counter[str] = Counter()
-    for tomogram, (x, y, z) in zip(tomograms, places.tolist()):
-        name = f"{tomogram}/{x:.3f}_{y:.3f}_{z:.3f}"
-        seen[name] += 1
-        names.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
-    return names
 
 
 def _write_set(particles: ParticleSet, run: RunFolder) -> None:
@@ -125,7 +103,7 @@ def _write_coordinates(particles: ParticleSet, run: RunFolder) -> list[str]:
     shifts = particles.shifts_angstrom / particles.coordinate_pixel_size_angstrom[:, None]
     places = particles.coordinates_px - np.nan_to_num(shifts)
     table = particles.blocks[particles.particle_block]
-    scores = np.asarray(table[_SCORE]) if _SCORE in table else None
+    scores = np.asarray(table[SCORE]) if SCORE in table else None
     names = np.asarray(particles.tomograms, dtype=object)
     written: list[str] = []
     for name in dict.fromkeys(particles.tomograms):

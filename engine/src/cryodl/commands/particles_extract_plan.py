@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from cryodl.commands.particles_extract_config import ParticlesExtractConfig
 from cryodl.commands.particles_extract_job import BoxSettings, TomogramJob
+from cryodl.commands.particles_text import is_text_of_points, with_columns_of_text
 from cryodl.conventions import PIXEL_SIZE_TOLERANCE
 from cryodl.core.io.mrc import Volume, open_tomogram
 from cryodl.core.io.particles.coordinates import read_coordinates
@@ -154,7 +155,7 @@ def bare_name(name: str) -> str:
 
 def _read_points(config: ParticlesExtractConfig, path: Path) -> ParticleSet:
     """Read a STAR file with all it knows, or points, whose pixel size is not known."""
-    if path.suffix.lower() == ".star":
+    if not is_text_of_points(path):
         return read_particles(path, require_images=False)
     first_voxel: Literal[0, 1] = 1 if config.first_voxel else 0
     found = read_coordinates(path, order=config.order, first_voxel=first_voxel)
@@ -164,11 +165,7 @@ def _read_points(config: ParticlesExtractConfig, path: Path) -> ParticleSet:
         tomograms=found.tomograms,
         names=[str(i) for i in range(len(found))],
     )
-    if found.scores is not None:
-        points = points.with_column("cdlScore", found.scores)
-    if found.groups is not None:
-        points = points.with_column("cdlObject", found.groups[:, 0])
-        points = points.with_column("cdlContour", found.groups[:, 1])
+    points = with_columns_of_text(points, found)
     unknown = np.full(len(found), np.nan)
     return replace(points, coordinate_pixel_size_angstrom=unknown, path=path)
 
