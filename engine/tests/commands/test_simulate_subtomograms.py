@@ -73,8 +73,8 @@ def test_same_seed_same_files_and_a_shorter_run_leaves_none_behind(tmp_path):
     ("options", "word"),
     [
         (["--structure=nothing"], "--structure"),
-        (["--tilt-min", "30", "--tilt-max", "-30"], "tilt range"),
-        (["--proportion", "1", "2"], "proportions"),
+        (["--tilt-min", "30", "--tilt-max", "-30"], "--tilt-min and --tilt-max"),
+        (["--proportion", "1", "2"], "--proportion: found 1 2"),
         (["--motion-steps", "3"], "motion"),
         (["--snr", "0"], "--snr"),
         (["--box-size-px", "12"], "--structure"),

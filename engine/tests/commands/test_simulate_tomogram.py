@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from cryodl.cli import main
-from cryodl.core.io.mrc import read_volume
+from cryodl.core.io.mrc import open_tomogram, read_stack, read_volume
 from cryodl.core.io.particles.read import read_particles
 from cryodl.core.io.star import read_star
+from cryodl.errors import InputError
 
 SMALL = ["--box-size-px", "48", "--thickness-px", "32", "--tilt-increment", "10"]
 FULL = ["--structure", "rubisco", "haemoglobin", "--pixel-size", "12", "--number", "8"]
@@ -44,8 +45,10 @@ def test_writes_tomogram_and_truth(tmp_path):
     np.testing.assert_array_equal(read.classes, star["rlnClassNumber"])
     assert read.pixel_size_angstrom[0] == pytest.approx(12)
     angles = np.loadtxt(run / "tilt_series.rawtlt")
-    images = read_volume(run / "tilt_series.mrc").data
+    images = read_stack(run / "tilt_series.mrcs")
     assert len(images) == len(angles) == 13
+    with pytest.raises(InputError, match="stack"):  # so nobody takes it for a tomogram
+        open_tomogram(run / "tilt_series.mrcs")
     # matter is dark by default
     masked = tomogram.data[np.isin(labels, (1, 2))].mean()
     assert masked < tomogram.data[labels == 0].mean()
@@ -58,10 +61,24 @@ def test_writes_tomogram_and_truth(tmp_path):
 def test_same_seed_same_files(tmp_path):
     for name, seed in (("a", "3"), ("b", "3"), ("c", "4")):
         assert simulate(tmp_path / name, *FULL, "--seed", seed) == 0
-    for kind in ("tomogram.mrc", "truth/particles.star", "truth/labels.mrc", "tilt_series.mrc"):
+    for kind in ("tomogram.mrc", "truth/particles.star", "truth/labels.mrc", "tilt_series.mrcs"):
         first, again, other = ((tmp_path / name / kind).read_bytes() for name in "abc")
         assert first == again
         assert first != other
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--proportion", "1", "2"], "--proportion: found 1 2"),
+        (["--proportion", "0"], "--proportion: found 0"),
+        (["--tilt-min", "40", "--tilt-max", "-40"], "--tilt-min and --tilt-max: found 40 and -40"),
+    ],
+)
+def test_the_flag_at_fault_is_named_before_anything_starts(words, named, tmp_path, capsys):
+    assert simulate(tmp_path / "run", *words) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1 and named in said[0]
 
 
 def test_a_particle_too_large_is_told(tmp_path, capsys):

@@ -6,10 +6,22 @@ from cryodl.commands.simulate_recorded_config import MoleculesConfig, TiltSeries
 from cryodl.core.simulation.imaging import Reconstruction
 from cryodl.core.simulation.noise import NoiseSettings
 from cryodl.core.simulation.tilt_series import Optics, TiltScheme
+from cryodl.errors import ConfigError
 
 
 def tilt_scheme_of(config: TiltSeriesConfig) -> TiltScheme:
-    """Return which tilts are recorded."""
+    """Return which tilts are recorded.
+
+    Raises
+    ------
+    ConfigError
+        The lowest tilt is above the highest.
+    """
+    if config.tilt_min > config.tilt_max:
+        raise ConfigError(
+            f"--tilt-min and --tilt-max: found {config.tilt_min:g} and {config.tilt_max:g}, "
+            "expected the smaller first; give for example -60 and 60"
+        )
     return TiltScheme(
         config.tilt_min,
         config.tilt_max,
@@ -51,5 +63,17 @@ def noise_of(config: TiltSeriesConfig) -> NoiseSettings:
 
 
 def proportions_of(config: MoleculesConfig) -> tuple[float, ...] | None:
-    """Return the shares of the structures, None for equal ones."""
+    """Return the shares of the structures, None for equal ones.
+
+    Raises
+    ------
+    ConfigError
+        Not one share for each structure, or none above 0.
+    """
+    shares, count = config.proportion, len(config.structure)
+    if shares and (len(shares) != count or min(shares) < 0 or not sum(shares) > 0):
+        raise ConfigError(
+            f"--proportion: found {' '.join(f'{share:g}' for share in shares)}, expected {count} "
+            "numbers, one for each --structure, 0 or more and not all 0; correct them"
+        )
     return tuple(config.proportion) or None

@@ -15,6 +15,7 @@ from cryodl.commands.simulate_settings import (
 )
 from cryodl.commands.simulate_tables import finite, write_particle_table
 from cryodl.core.io.atomic import write_json, write_text
+from cryodl.core.io.mrc_stack import write_stack
 from cryodl.core.run.folder import RunFolder
 from cryodl.core.simulation.scene import SceneSettings
 from cryodl.core.simulation.tomogram import (
@@ -106,7 +107,14 @@ def _write_maps(config: SimulateTomogramConfig, run: RunFolder, result: Simulate
             run.write_map(key, f"truth/{key}.mrc", reference, pixel_size_angstrom=pixel)
     if config.tilt_images:
         images = -result.tilt_images if config.contrast == "dark" else result.tilt_images
-        run.write_map("tilt_images", "tilt_series.mrc", images, pixel_size_angstrom=pixel)
+        write_stack(
+            run.path("tilt_series.mrcs"),
+            images,
+            number=len(images),
+            image_shape=(images.shape[1], images.shape[2]),
+            pixel_size_angstrom=pixel,
+        )
+        run.add_file("tilt_images", "tilt_series.mrcs")
         angles = "".join(f"{angle:.2f}\n" for angle in result.tilts.tilt_angles_degrees)
         write_text(run.path("tilt_series.rawtlt"), angles)
         run.add_file("tilt_angles", "tilt_series.rawtlt")
