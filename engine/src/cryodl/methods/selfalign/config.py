@@ -224,7 +224,7 @@ class RefineConfig(SearchConfig):
         le=1,
     )
     train_steps: int = parameter(
-        400, help="Training of each network with --mode net.", group="Search", expert=True, ge=1
+        100, help="Training of each network with --mode net.", group="Search", expert=True, ge=1
     )
     start_templates: int = parameter(
         4,
@@ -265,7 +265,7 @@ class TrainConfig(ParticleConfig):
     symmetry: str = parameter("C1", help="Point group of the reference.", group="Training")
     preset: Preset = parameter(
         "proposer",
-        help="Network: proposer (default) tells which of some hundred rotations are likely, for a "
+        help="Network: proposer (default) tells which of some thousand rotations are likely, for a "
         "fixed reference; refcnn regresses one pose against a fixed reference; base, small and "
         "tiny regress pairs; gumnet is the published network of 110 million weights.",
         group="Training",
@@ -275,8 +275,8 @@ class TrainConfig(ParticleConfig):
         help="Where densities come from: the reference, the particles themselves, or both.",
         group="Training",
     )
-    steps: int = parameter(800, help="Optimiser steps.", group="Training", ge=1)
-    batch_size: int = parameter(64, help="Pairs a step.", group="Training", ge=2)
+    steps: int = parameter(300, help="Optimiser steps.", group="Training", ge=1)
+    batch_size: int = parameter(32, help="Pairs a step.", group="Training", ge=2)
     learning_rate: float | None = parameter(
         None,
         help="Peak learning rate; by default that of the preset.",

@@ -90,7 +90,7 @@ class PairSource:
             volumes += [low_passed(particle, 0.25) for particle in particles]
         self._bases = [self._base(volume) for volume in volumes]
         self._template = None if reference is None else prepared(reference, box)
-        self._wedge = None if wedge is None else _wedge_of(wedge, box)
+        self._wedge = None if wedge is None else wedge_of(wedge, box)
         self._sphere = torch.as_tensor(sphere_of_box(box))
         self._colour = None if noise is None else self._noise_amplitude(noise)
 
@@ -220,7 +220,7 @@ def low_passed(volume: Map, fraction_of_nyquist: float) -> Map:
     return gaussian_filter(volume, sigma)
 
 
-def _wedge_of(wedge: Map, box_px: int) -> Tensor:
+def wedge_of(wedge: Map, box_px: int) -> Tensor:
     """Return the middle of a centred weight: what a Fourier-cropped box has of it."""
     start = wedge.shape[0] // 2 - box_px // 2
     return torch.as_tensor(wedge[(slice(start, start + box_px),) * 3].copy()).float()

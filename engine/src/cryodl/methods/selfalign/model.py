@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as functional
 
 from cryodl.errors import ConfigError
+from cryodl.methods.selfalign.bank import TemplateBank
 
 _L2 = 1e-6
 
@@ -24,7 +25,8 @@ class NetworkSize:
     ----------
     kind : str
         ``matching`` (Gum-Net's), ``fixed`` (particle and template as two channels), or
-        ``proposer`` (particle alone, a likelihood for each rotation of a grid).
+        ``proposer`` (particle alone, a likelihood for each
+        rotation of a grid).
     box_px : int
         Edge of the boxes it looks at.
     channels, pools
@@ -34,8 +36,8 @@ class NetworkSize:
     published : bool
         As published: a batch norm of its own in each branch, dense layers without activation,
         Euler angles and shifts through a sigmoid. Otherwise six numbers make a rotation.
-    grid : int
-        Rotations of a proposer, over all of SO(3).
+    grid, band : int
+        Rotations of a proposer, over all of SO(3), and its band in Fourier pixels.
     learning_rate : float
         Peak.
     """
@@ -48,6 +50,7 @@ class NetworkSize:
     head: tuple[int, ...] = (128, 128)
     published: bool = False
     grid: int = 0
+    band: int = 0
     learning_rate: float = 3e-3
 
 
@@ -71,9 +74,7 @@ PRESETS = {
     "small": NetworkSize("matching", 16, (16, 32, 64), _SMALL_POOLS, (64, 64)),
     "tiny": NetworkSize("matching", 16, (8, 16, 32), _SMALL_POOLS, (32, 32)),
     "refcnn": NetworkSize("fixed", 16, (16, 32, 64, 64), head=(256,)),
-    "proposer": NetworkSize(
-        "proposer", 16, (24, 48, 96, 96), head=(384,), grid=1152, learning_rate=2e-3
-    ),
+    "proposer": NetworkSize("proposer", 16, (), grid=1152, band=6, learning_rate=1e-4),
 }  # fmt: skip
 
 
@@ -103,7 +104,9 @@ def build_network(name: str, tmax_px: float, seed: int = 0, outputs: int = 0) ->
         torch.manual_seed(seed)
         if size.kind == "matching":
             return MatchingNetwork(size, tmax_px)
-        return PlainNetwork(size, tmax_px, outputs)
+        if size.kind == "proposer":
+            return TemplateBank(size.box_px, size.band, tmax_px, outputs)
+        return FixedNetwork(size, tmax_px)
 
 
 def pooling_matrix(size_in: int, size_out: int, keep: int) -> NDArray[np.float64]:
@@ -198,13 +201,13 @@ class MatchingNetwork(nn.Module):
         return rotation_of_six(answer[:, :6]), torch.tanh(answer[:, 6:]) * self.tmax_px
 
 
-class PlainNetwork(nn.Module):
-    """Convolutions with strides: particle and fixed template to a pose, or particle to a grid."""
+class FixedNetwork(nn.Module):
+    """Convolutions with strides: a particle and a template that never changes to a pose."""
 
-    def __init__(self, size: NetworkSize, tmax_px: float, outputs: int = 0) -> None:
+    def __init__(self, size: NetworkSize, tmax_px: float) -> None:
         super().__init__()
         self.size, self.tmax_px = size, tmax_px
-        widths = (2 if size.kind == "fixed" else 1, *size.channels)
+        widths = (2, *size.channels)
         layers: list[nn.Module] = []
         for i in range(len(size.channels)):
             stride = 2 if i in (0, 2) else 1
@@ -215,15 +218,11 @@ class PlainNetwork(nn.Module):
             ]
         self.body = nn.Sequential(*layers)
         flat = widths[-1] * (size.box_px // 4) ** 3
-        self.head = _dense(flat, size.head, outputs or 9, activation=True)
-        if size.kind == "fixed":
-            _start_head(self.head[-1], published=False)
+        self.head = _dense(flat, size.head, 9, activation=True)
+        _start_head(self.head[-1], published=False)
 
     def forward(self, particle: Tensor, template: Tensor) -> tuple[Tensor, Tensor]:
-        """Return A and s in px; of a proposer the logits (b, outputs) and nothing."""
-        if self.size.kind == "proposer":
-            answer = self.head(self.body(particle).flatten(1))
-            return answer, answer.new_zeros(len(answer), 3)
+        """Return A and s in px of particles (b, 1, n, n, n)."""
         pair = torch.cat([particle, template.expand_as(particle)], dim=1)
         answer = self.head(self.body(pair).flatten(1))
         return rotation_of_six(answer[:, :6]), torch.tanh(answer[:, 6:]) * self.tmax_px

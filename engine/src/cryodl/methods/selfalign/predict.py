@@ -20,7 +20,8 @@ from cryodl.core.training.schedule import learning_rate_at
 from cryodl.core.training.settings import TrainingSettings
 from cryodl.core.training.weights import load_weights, read_metadata, save_weights
 from cryodl.errors import InputError
-from cryodl.methods.selfalign.data import PairSettings, PairSource, prepared
+from cryodl.methods.selfalign.bank import TemplateBank
+from cryodl.methods.selfalign.data import PairSettings, PairSource, prepared, wedge_of
 from cryodl.methods.selfalign.losses import PoseStep
 from cryodl.methods.selfalign.model import PRESETS, build_network
 
@@ -105,8 +106,8 @@ class Proposer:
         return result
 
     def _poor(self, result: Alignment) -> NDArray[np.bool_]:
-        """Return which scores are low among those seen: the lowest fifth is searched again."""
-        return result.score < np.quantile(result.score, 0.2)
+        """Return which scores are low among those seen: the lowest tenth is searched again."""
+        return result.score < np.quantile(result.score, 0.1)
 
     def _as_they_are(
         self, aligner: Aligner, seen: Observations, rotations: Tensor, shifts: Tensor | None
@@ -131,6 +132,17 @@ def proposer_grid(preset: str, symmetry: str) -> Tensor:
     if PRESETS[preset].grid == 0:
         return torch.zeros(0, 3, 3)
     return torch.as_tensor(even_rotations(PRESETS[preset].grid, symmetry)).float()
+
+
+def start_network(
+    network: nn.Module, reference: Map | None, wedge: Map | None, grid: Tensor
+) -> None:
+    """Let a bank of templates begin with those of the reference; others begin as they are."""
+    if not isinstance(network, TemplateBank) or reference is None:
+        return
+    box = network.box_px
+    seen = None if wedge is None else wedge_of(wedge, box)
+    network.start(torch.as_tensor(prepared(reference, box)), grid, seen)
 
 
 def save_proposer(path: Path, proposer: Proposer, facts: dict[str, Any]) -> None:
@@ -205,6 +217,7 @@ def train_proposer(
     source = PairSource(pairs, reference, None, wedge)
     grid = proposer_grid(preset, symmetry)
     network = build_network(preset, pairs.max_shift_px, seed, len(grid))
+    start_network(network, reference, wedge, grid)
     group = torch.as_tensor(symmetry_matrices(symmetry)).float()
     step_module = PoseStep(network, group, 1.0, grid).to(device)
     schedule = TrainingSettings(steps, 1, learning_rate=size.learning_rate, schedule="one-cycle")

@@ -24,7 +24,13 @@ from cryodl.methods.selfalign.figures import histograms
 from cryodl.methods.selfalign.inputs import check_map, check_particles
 from cryodl.methods.selfalign.losses import PoseStep
 from cryodl.methods.selfalign.model import PRESETS, build_network, count_parameters
-from cryodl.methods.selfalign.predict import MODEL, Proposer, proposer_grid, save_proposer
+from cryodl.methods.selfalign.predict import (
+    MODEL,
+    Proposer,
+    proposer_grid,
+    save_proposer,
+    start_network,
+)
 
 _AXES = {"x": 0.0, "y": 90.0}
 _MOST_PARTICLES = 64
@@ -59,6 +65,7 @@ def run_train(config: TrainConfig, run: RunFolder) -> None:
     source = PairSource(pairs, material.reference, material.particles, material.wedge)
     grid = proposer_grid(config.preset, config.symmetry)
     network = build_network(config.preset, pairs.max_shift_px, config.seed, len(grid))
+    start_network(network, material.reference, material.wedge, grid)
     count = count_parameters(network, with_statistics=size.published)
     run.log(
         f"{config.preset}: {count:,} parameters, {config.steps} steps of {config.batch_size} "
