@@ -1,0 +1,98 @@
+"""Parameters of `autoencoder3d segment-train` and `segment`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from cryodl.core.config.parameters import CommandConfig, parameter
+
+
+class SegmentTrainConfig(CommandConfig):
+    """Train a segmentation network (EDSS3D) from a selection.
+
+    The voxels of a class are taken from the decoded particle, or the average of its group, above a
+    threshold, turned back into the frame in which the particle was recorded.
+    """
+
+    run: Path = parameter(help="Folder of autoencoder3d select.", group="Input", positional=True)
+    preset: Literal["paper", "base", "tiny"] = parameter(
+        "base",
+        help="Network: paper is the published one (111,715 parameters for three classes), base "
+        "joins coarse and fine features, tiny is for tests.",
+        group="Training",
+    )
+    label_from: Literal["average", "decoded", "center"] = parameter(
+        "average",
+        help="What the labels are cut from: the average of the group in the pose of the particle, "
+        "the decoded particle (published), or the decoded centre of its group.",
+        group="Labels",
+    )
+    threshold: str = parameter(
+        "otsu",
+        help="Where matter begins: otsu, or deviations above the mean.",
+        group="Labels",
+        original="iso",
+    )
+    background: float = parameter(
+        1.0,
+        help="Background boxes for each selected one: particles of other groups, and places in the "
+        "tomograms away from all particles.",
+        group="Labels",
+        expert=True,
+        ge=0,
+        le=10,
+    )
+    epochs: int | None = parameter(
+        None,
+        help="Most epochs; by default 200, 40, 20.",
+        group="Training",
+        original="nb_epoch",
+        ge=1,
+    )
+    batch_size: int | None = parameter(
+        None, help="Boxes per step; by default 128, 16, 16.", group="Training", ge=1
+    )
+    learning_rate: float = parameter(2e-3, help="Peak learning rate.", group="Training", gt=0)
+    patience: int = parameter(
+        20, help="Epochs without improvement before it stops.", group="Training", expert=True, ge=1
+    )
+
+
+class SegmentConfig(CommandConfig):
+    """Segment whole tomograms with a trained network, and list the centres of what is found."""
+
+    tomograms: list[Path] = parameter(
+        help="Tomograms (MRC).", group="Input", positional=True, min_length=1
+    )
+    model: Path = parameter(
+        help="Folder of autoencoder3d segment-train, or its model.", group="Input"
+    )
+    contrast: Literal["dark", "bright"] = parameter(
+        "dark", help="What matter is in the tomograms.", group="Input"
+    )
+    pixel_size: float | None = parameter(
+        None,
+        help="Pixel size of the tomograms, in place of the headers'.",
+        unit="angstrom",
+        group="Input",
+        expert=True,
+        gt=0,
+    )
+    threshold: float = parameter(
+        0.5,
+        help="Probability from which a voxel belongs to anything but background.",
+        group="Components",
+        gt=0,
+        lt=1,
+    )
+    min_volume: float = parameter(
+        0.25,
+        help="Smallest component that counts, as a share of the volume that particles of its class "
+        "had in training.",
+        group="Components",
+        ge=0,
+    )
+    probabilities: bool = parameter(
+        True, help="Write a map of probability for each class.", group="Components"
+    )
