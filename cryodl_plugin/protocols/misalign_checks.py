@@ -2,6 +2,7 @@
 
 from cryodl_plugin import convert
 from cryodl_plugin.convert import misalign_results as results
+from cryodl_plugin.convert.misalign_subtomograms import areStacks, ctfVolume, tiltRange
 from cryodl_plugin.protocols import misalign_command as command
 from cryodl_plugin.protocols.misalign_form import FALLBACK, REFERENCE_HALVES
 
@@ -41,6 +42,8 @@ class MisalignChecks:
         errors = self._gridErrors(particles)
         if self.referenceIs == REFERENCE_HALVES and not reference.hasHalfMaps():
             errors.append("*Reference*: found no half maps with it; take the volume itself.")
+        if self.isTomography():
+            return errors + self._subtomogramErrors(particles) + self._scaleErrors(particles)
         if self.doCtf and not particles.hasCTF():
             errors.append(
                 "*Particles*: found no CTF; give particles with CTF, or do not correct it."
@@ -53,6 +56,24 @@ class MisalignChecks:
                 "alignment and *Start from their alignment*."
             )
         return errors + self._scaleErrors(particles)
+
+    def _subtomogramErrors(self, subtomograms):
+        first, errors = subtomograms.getFirstItem(), []
+        if areStacks(subtomograms):
+            errors.append(
+                "*Particles*: found stacks of tilt images, expected volumes; extract volumes."
+            )
+        if self.doCtf and not ctfVolume(first) and tiltRange(first, subtomograms) is None:
+            errors.append(
+                "*Particles*: found no tilt range with the subtomograms, expected one to know the "
+                "missing wedge; give it when they are imported, or do not correct the CTF."
+            )
+        if self.localSearches and not (self.useAlignment and first.hasTransform()):
+            errors.append(
+                "*Only search near given angles*: the subtomograms give none, expected aligned "
+                "ones and *Start from their alignment*."
+            )
+        return errors
 
     def _scaleErrors(self, particles):
         errors = []
@@ -132,6 +153,8 @@ class MisalignChecks:
                 "Without a mask the solvent takes part in the resolution and in the correction, "
                 "which both do better with one."
             )
+        if self.isTomography():
+            warnings.append("Subtomograms: this has been tried on very small data sets alone.")
         if self.onFailure == FALLBACK:
             warnings.append(
                 "A correction that fails will not stop the refinement: look for *FAILED* in the "

@@ -63,11 +63,12 @@ class MisalignForm:
         form.addParam(
             "inputParticles",
             params.PointerParam,
-            pointerClass="SetOfParticles",
+            pointerClass="SetOfParticles, SetOfSubTomograms",
             important=True,
             label="Particles",
             help="Extracted, with CTF, normalised to mean 0 and standard deviation 1 outside the "
-            "particle, which RELION insists on. Optics groups of scipion-em-relion are kept.",
+            "particle, which RELION insists on. Optics groups of scipion-em-relion are kept. Or "
+            "subtomograms as volumes with their tilt range, as RELION 3.1 refines them.",
         )
         form.addParam(
             "useAlignment",
@@ -137,7 +138,8 @@ class MisalignForm:
             params.BooleanParam,
             default=True,
             label="Correct the CTF",
-            help="*No* only for particles without CTF.\nRELION: *--ctf*",
+            help="*No* only for particles without CTF. For subtomograms: take their missing wedge "
+            "into account.\nRELION: *--ctf*",
         )
         form.addParam(
             "ignoreFirstPeak",

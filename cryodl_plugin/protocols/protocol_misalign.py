@@ -7,10 +7,11 @@ from subprocess import CalledProcessError
 
 from pwem.objects import SetOfFSCs, SetOfParticles, Volume
 from pyworkflow.object import Float
+from tomo.objects import SetOfSubTomograms
 
 from cryodl_plugin import convert, engine, forms
 from cryodl_plugin.convert import misalign_results as results
-from cryodl_plugin.convert import particles_spa
+from cryodl_plugin.convert import misalign_subtomograms, particles_spa
 from cryodl_plugin.protocols import misalign_command as command
 from cryodl_plugin.protocols.base import CryoDLProtBase
 from cryodl_plugin.protocols.misalign_checks import MisalignChecks
@@ -33,9 +34,10 @@ class CryoDLProtMisalignRefine(MisalignForm, MisalignChecks, CryoDLProtBase):
     it is made of. Here RELION hands the half maps of each iteration to spIsoNet, and aligns the
     particles to what comes back. RELION, its auto-refinement and its resolution stay as they are.
 
-    *Inputs*: particles with CTF, a reference, and preferably a soft mask, all on one grid.
+    *Inputs*: particles with CTF, or subtomograms as volumes, as RELION 3.1 refines them; a
+    reference, and preferably a soft mask, all on one grid.
 
-    *Outputs*: _particles_ with projection alignment; _volume_, RELION's own map
+    *Outputs*: _particles_ with projection alignment, or _subtomograms_; _volume_, RELION's own map
     of all particles, neither corrected nor sharpened, with its half maps; _fscs_ of the iterations
     and of the final map; _resolution_ and _sphericity_. _extra/iterations.csv_ holds the table of
     iterations.
@@ -55,6 +57,7 @@ class CryoDLProtMisalignRefine(MisalignForm, MisalignChecks, CryoDLProtBase):
     _fedByProtocol = FED
     _possibleOutputs = {
         "particles": SetOfParticles,
+        "subtomograms": SetOfSubTomograms,
         "volume": Volume,
         "fscs": SetOfFSCs,
         "resolution": Float,
@@ -105,6 +108,10 @@ class CryoDLProtMisalignRefine(MisalignForm, MisalignChecks, CryoDLProtBase):
     def samplingRate(self):
         """Return the pixel size of the particles in Å."""
         return self.inputParticles.get().getSamplingRate()
+
+    def isTomography(self):
+        """Tell whether the particles are subtomograms."""
+        return isinstance(self.inputParticles.get(), SetOfSubTomograms)
 
     def diameter(self):
         """Return the particle diameter in Å."""
@@ -181,12 +188,13 @@ class CryoDLProtMisalignRefine(MisalignForm, MisalignChecks, CryoDLProtBase):
     def convertInputStep(self, relion, network):
         """Write the particles, and maps that RELION cannot read as they are."""
         os.makedirs(self._inputPath(), exist_ok=True)
-        particles_spa.writeParticles(
-            self.inputParticles.get(),
-            self.particlesFile(),
-            self._inputPath("stacks"),
-            withPoses=bool(self.useAlignment),
-        )
+        names = self.particlesFile(), self._inputPath("stacks")
+        options = {"withPoses": bool(self.useAlignment)}
+        if self.isTomography():
+            options["withCtf"] = bool(self.doCtf)
+            misalign_subtomograms.writeSubtomograms(self.inputParticles.get(), *names, **options)
+        else:
+            particles_spa.writeParticles(self.inputParticles.get(), *names, **options)
         for pointer in (self.inputReference, self.inputMask, self.inputLowRes):
             target = self._mapFile(pointer)
             if target and target != convert.engineMap(
@@ -305,7 +313,7 @@ class CryoDLProtMisalignRefine(MisalignForm, MisalignChecks, CryoDLProtBase):
         results.writeIterations(folder, self._getExtraPath("iterations.csv"))
         curves = results.readFscCurves(folder)
         outputs = {
-            "particles": self._makeParticles(),
+            "subtomograms" if self.isTomography() else "particles": self._makeParticles(),
             "volume": self._makeVolume(),
             "fscs": self._makeFscs(curves),
             "resolution": Float(convert.resolutionAt(*curves["final"])),
@@ -321,16 +329,18 @@ class CryoDLProtMisalignRefine(MisalignForm, MisalignChecks, CryoDLProtBase):
     def _makeParticles(self):
         poses = particles_spa.readPoses(results.finalFile(self.refineFolder(), "data.star"))
         given, sampling = self.inputParticles.get(), self.samplingRate()
-        particles = SetOfParticles.create(self._getPath())
+        kind = SetOfSubTomograms if self.isTomography() else SetOfParticles
+        particles = kind.create(self._getPath())
         particles.copyInfo(given)
-        particles.setAlignmentProj()
+        if not self.isTomography():
+            particles.setAlignmentProj()
+
         # By id, never by row: RELION sorts particles by micrograph, and ids may have gaps.
-        particles.copyItems(
-            given,
-            updateItemCallback=lambda item, _: particles_spa.setPose(
-                item, poses.get(item.getObjId()), sampling
-            ),
-        )
+        def update(item, _):
+            misalign_subtomograms.forgetParts(item)
+            particles_spa.setPose(item, poses.get(item.getObjId()), sampling)
+
+        particles.copyItems(given, updateItemCallback=update)
         return particles
 
     def _makeVolume(self):

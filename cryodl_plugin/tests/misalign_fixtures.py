@@ -8,6 +8,7 @@ import numpy as np
 from pwem.objects import Acquisition, CTFModel, Particle, SetOfParticles, Transform
 
 from cryodl_plugin import convert
+from cryodl_plugin.convert.misalign_subtomograms import wedge
 from cryodl_plugin.convert.particles_spa import poseMatrix
 from cryodl_plugin.protocols import CryoDLProtMisalignRefine
 from cryodl_plugin.tests.fixtures import BOX, SAMPLING, PluginTest, blobs, directionalWeight
@@ -51,6 +52,43 @@ def makeParticles(prot, stack, angles, shifts=None, sampling=SAMPLING, ctf=True,
         particle.setTransform(Transform(matrix=poseMatrix(triple, shift)))
         particles.append(particle)
     return particles
+
+
+def makeSubtomograms(prot, volume, angles, shifts, sampling=SAMPLING, tilts=(-60, 60), noise=0.0):
+    """Return subtomograms of a volume in poses, with a missing wedge; ids are 5, 9, 13, ..."""
+    from scipy.ndimage import affine_transform
+    from tomo.objects import SetOfSubTomograms, SubTomogram, TomoAcquisition
+
+    found = SetOfSubTomograms.create(prot._getPath())
+    found.setSamplingRate(sampling)
+    acquisition = TomoAcquisition(
+        voltage=300.0, sphericalAberration=2.7, amplitudeContrast=0.1, magnification=1
+    )
+    acquisition.setAngleMin(tilts[0])
+    acquisition.setAngleMax(tilts[1])
+    found.setAcquisition(acquisition)
+    rng, middle = np.random.default_rng(3), len(volume) // 2
+    measured = np.fft.ifftshift(wedge(len(volume), *tilts))
+    for i, (triple, shift) in enumerate(zip(angles, shifts)):
+        pose = poseMatrix(triple, shift)
+        # What is at r in the subtomogram is at M r in the reference; scipy counts z, y, x.
+        turn, move = pose[2::-1, 2::-1], pose[2::-1, 3]
+        offset = middle - turn @ np.full(3, middle) + move
+        data = affine_transform(volume, turn, offset=offset, order=1)
+        data = data + noise * volume.std() * rng.standard_normal(data.shape)
+        data = np.fft.ifftn(np.fft.fftn(data) * measured).real
+        item = SubTomogram()
+        item.setObjId(5 + 4 * i)
+        name = prot._getExtraPath(f"subtomogram{i}.mrc")
+        outside = data[convert.sphereMask(len(data), 0.4 * len(data), 1) == 0]
+        convert.writeMap(name, (data - outside.mean()) / outside.std(), sampling)
+        item.setFileName(name)
+        item.setSamplingRate(sampling)
+        item.setVolName(f"tomogram{i % 3}")
+        item.setAcquisition(acquisition)
+        item.setTransform(Transform(matrix=pose))
+        found.append(item)
+    return found
 
 
 def writeStack(path, images, sampling=SAMPLING):

@@ -14,6 +14,7 @@ from cryodl_plugin.tests.fixtures import PluginTest
 from cryodl_plugin.tests.misalign_fixtures import (
     ENOUGH_SLOTS,
     makeParticles,
+    makeSubtomograms,
     runRelion,
     views,
     writeStack,
@@ -147,6 +148,38 @@ class TestRefinement(PluginTest):
         rows = results.logRows(os.path.join(folder, results.LOG_NAME))
         self.assertEqual([r["action"] for r in rows], ["network", "network", "relion"])
         self.checkOutputs(prot)
+
+    @pytest.mark.slow
+    def testSubtomograms(self):
+        """Subtomograms with a missing wedge: RELION finds their poses, the network runs."""
+        volume, number = compactBlobs(), 18
+        shifts = np.random.default_rng(6).uniform(-1.5, 1.5, (number, 3))
+        source = self.store(self.newProtocol(type(self.source)))
+        given = makeSubtomograms(
+            source, volume, views(number, seed=3), shifts, _SAMPLING, (-50, 60), noise=2.0
+        )
+        source._defineOutputs(subtomograms=given)
+        self.proj._storeProtocol(source)
+        pointers = {
+            "inputParticles": (source, "subtomograms"),
+            "inputReference": (self.source, "volume"),
+            "inputMask": (self.source, "mask"),
+        }
+        prot = self.make(CryoDLProtMisalignRefine, pointers, **_QUICK, useAlignment=False)
+        self.assertEqual(prot.validate(), [])
+        self.launchProtocol(prot)
+        rows = results.logRows(os.path.join(prot.refineFolder(), results.LOG_NAME))
+        self.assertEqual([r["action"] for r in rows], ["network", "network", "relion"])
+        ids = [item.getObjId() for item in prot.subtomograms]
+        self.assertEqual(ids, [5 + 4 * i for i in range(number)])
+        truth = [item.getTransform().getMatrix().copy() for item in given]
+        degrees, px = medianError(prot.subtomograms, truth)  # chance: 126 degrees
+        self.assertLess(degrees, 40)
+        self.assertLess(px, 1.5)
+        # The map of all of them is on the grey scale of its half maps: RELION's own.
+        maps = [prot.volume.getFileName(), *prot.volume.getHalfMaps(asList=True)]
+        whole, *halves = (convert.readMap(name).std() for name in maps)
+        self.assertTrue(0.3 < whole / np.mean(halves) < 3)
 
     def checkOutputs(self, prot):
         """Check particles, volume and curves."""
