@@ -37,6 +37,10 @@ GROUPS: dict[str, tuple[str, str]] = {
         "cryodl.methods.cet_pick.cli",
         "Particle picking in tomograms from a few labelled particles.",
     ),
+    "opus-tomo": (
+        "cryodl.methods.opus_tomo.cli",
+        "States and motions among aligned subtomograms.",
+    ),
     "autoencoder3d": (
         "cryodl.methods.autoencoder3d.cli",
         "Group the subvolumes of tomograms without labels, and segment by chosen groups.",

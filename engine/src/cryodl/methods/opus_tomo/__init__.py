@@ -1,0 +1,1 @@
+"""Structural heterogeneity of aligned subtomograms, after OPUS-TOMO."""

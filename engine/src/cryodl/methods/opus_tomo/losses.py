@@ -1,0 +1,127 @@
+"""What is minimised: the misfit of particles and densities, and what keeps latents in order."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from cryodl.methods.opus_tomo.canonical import half_weights
+
+Rise = Literal["cos", "linear", "constant"]
+_RAMP = 0.74  # of a cycle, as published: 20,000 of 27,000 particles
+_START = 0.1
+_TINY = 1e-3
+
+
+def misfit(seen: Tensor, data: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Compare transforms of densities with particles.
+
+    Parameters
+    ----------
+    seen : (b, c, c, c // 2 + 1) complex
+        Transform V of each particle's density.
+    data, weight : same shape
+        N and D in units of the noise.
+
+    Returns
+    -------
+    misfit, power : (b,)
+        ``|y - T V|^2 - |y|^2`` and ``|T V|^2``.
+    """
+    count = half_weights(seen.shape[-3], seen.device)
+    power = (weight * (seen.real**2 + seen.imag**2) * count).sum(dim=(-3, -2, -1))
+    match = ((seen.real * data.real + seen.imag * data.imag) * count).sum(dim=(-3, -2, -1))
+    return power - 2 * match, power
+
+
+def divergence(mean: Tensor, log_deviation: Tensor) -> Tensor:
+    """Return the divergence of normal latents from the prior, (b,) nats."""
+    return (-log_deviation + 0.5 * torch.exp(2 * log_deviation) + 0.5 * mean**2 - 0.5).sum(dim=1)
+
+
+def prior_weight(fraction: float, rise: Rise, cycles: int) -> float:
+    """Return the weight of the prior at a fraction of the training.
+
+    ``cos`` is the published schedule, which is a saw tooth: from 0.1 to 1 over 74 % of a cycle.
+    """
+    if rise == "constant":
+        return 1.0
+    place = (fraction * cycles) % 1.0 if rise == "cos" else fraction
+    return min(1.0, _START + (1 - _START) * place / _RAMP)
+
+
+def roughness(density: Tensor, mask: Tensor) -> Tensor:
+    """Return the published 0.1 total variation + 0.3 mean magnitude within a mask, (b,)."""
+    inside = mask > 0
+    pads = ((1, 0, 0, 0, 0, 0), (0, 0, 1, 0, 0, 0), (0, 0, 0, 0, 1, 0))
+    slopes = torch.full_like(density, 1e-8)
+    for axis, pad in zip((-1, -2, -3), pads, strict=True):
+        slopes = slopes + functional.pad(density.diff(dim=axis), pad) ** 2
+    return 0.1 * slopes.sqrt()[:, inside].mean(dim=1) + 0.3 * density.abs()[:, inside].mean(dim=1)
+
+
+def disentanglement(
+    mean: Tensor, bank: Tensor, elsewhere: Tensor, uniform: Tensor, neighbours: int
+) -> Tensor:
+    """Draw latents to those of like particles seen from elsewhere, and away from unlike ones.
+
+    Parameters
+    ----------
+    mean : (b, zdim)
+        Latents with gradient.
+    bank : (s, zdim)
+        Latents of other particles.
+    elsewhere : (b, s) bool
+        Which of them are seen from another direction.
+    uniform : (b, 4 * neighbours)
+        Random numbers in [0, 1) that choose among them.
+    neighbours : int
+        k: as many nearest are drawn to, four times as many farthest pushed from.
+
+    Returns
+    -------
+    Tensor
+        Scalar, published weights.
+    """
+    usable = elsewhere.sum(dim=1) >= 5 * neighbours
+    if neighbours < 1 or not bool(usable.any()):
+        return mean.sum() * 0
+    mean, elsewhere, uniform = mean[usable], elsewhere[usable], uniform[usable]
+    with torch.no_grad():
+        distance = torch.cdist(mean, bank)
+        near = distance.masked_fill(~elsewhere, math.inf).topk(neighbours, largest=False).indices
+        far = distance.masked_fill(~elsewhere, -math.inf).topk(4 * neighbours).indices
+        # The random ones: the order statistics of those that may be taken.
+        order = elsewhere.float().argsort(dim=1, descending=True, stable=True)
+        place = (uniform * elsewhere.sum(dim=1, keepdim=True)).long()
+        others = 0.8 * bank[far] + 0.2 * bank[order.gather(1, place)]
+    attract = torch.log(1 + _squared(mean, bank[near]) + _TINY).mean()
+    repel = 3 * torch.log(1 + 1 / (_squared(mean, others) + _TINY)).mean()
+    return attract + repel + _within_batch(mean)
+
+
+def _within_batch(mean: Tensor) -> Tensor:
+    """Spread the latents of a batch, and draw each to its two nearest."""
+    count = len(mean)
+    if count < 4:
+        return mean.sum() * 0
+    squared = _squared(mean, mean[None])
+    apart = ~torch.eye(count, dtype=torch.bool, device=mean.device)
+    pairs = squared[apart]
+    spread = (torch.log(1 + 1 / (pairs + _TINY)) * pairs.detach().clamp(max=1)).mean()
+    near = squared.detach().masked_fill(~apart, math.inf).topk(2, largest=False).indices
+    return spread + torch.log(1 + squared.gather(1, near)).mean()
+
+
+def _squared(one: Tensor, many: Tensor) -> Tensor:
+    return ((one[:, None] - many) ** 2).sum(dim=-1)
+
+
+def published_weight(lamb: float, snr: Tensor, beta: Tensor) -> Tensor:
+    """Return the published weight of the disentanglement, to be divided by the mask."""
+    rise = 1 - torch.exp(-torch.clamp((snr / 0.01) ** 2, max=16.0))
+    return lamb * rise * (beta + 0.05) / 1.05

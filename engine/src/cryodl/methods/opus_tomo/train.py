@@ -1,0 +1,372 @@
+"""The work of ``cryodl opus-tomo train``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cryodl.core.run.folder import RunFolder
+from cryodl.core.training.devices import choose_devices
+from cryodl.core.training.loop import FitResult, fit
+from cryodl.core.training.seeds import numpy_generator
+from cryodl.core.training.settings import TrainingSettings
+from cryodl.errors import InputError
+from cryodl.methods.opus_tomo.canonical import Sampling
+from cryodl.methods.opus_tomo.config import TrainConfig
+from cryodl.methods.opus_tomo.consensus import make_scene
+from cryodl.methods.opus_tomo.data import ParticleSource, ParticleStore, Plan
+from cryodl.methods.opus_tomo.density import DensityModel
+from cryodl.methods.opus_tomo.inputs import (
+    CheckedParticles,
+    choose_sampling,
+    open_particles,
+    read_mask,
+    working_mask,
+)
+from cryodl.methods.opus_tomo.latents import Latents, encode_all
+from cryodl.methods.opus_tomo.model import build_network, parameter_count
+from cryodl.methods.opus_tomo.monitor import Monitor
+from cryodl.methods.opus_tomo.motions import corrected_poses
+from cryodl.methods.opus_tomo.outputs import write_outputs
+from cryodl.methods.opus_tomo.poses import Corrections, PosePrior, fit_poses
+from cryodl.methods.opus_tomo.presets import Choices, choose, memory_gb, render_fraction
+from cryodl.methods.opus_tomo.step import LatentStep, StepSettings
+from cryodl.methods.opus_tomo.train_report import report_training
+
+_TRAINING_SHARE = 0.75  # of the progress
+
+
+@dataclass
+class Training:
+    """A training on its way: what stands, and what changes from round to round.
+
+    Attributes
+    ----------
+    config, choices, checked, sampling
+        What was asked for and found.
+    store : ParticleStore
+        Particles in the poses that are now believed.
+    model : DensityModel
+        What is trained.
+    members, held : (n,) int
+        Particles that are trained on and that are held out.
+    history : list of dict
+        Metrics of each epoch.
+    corrections : Corrections or None
+        The latest.
+    """
+
+    config: TrainConfig
+    choices: Choices
+    checked: CheckedParticles
+    sampling: Sampling
+    store: ParticleStore
+    model: DensityModel
+    members: NDArray[np.intp]
+    held: NDArray[np.intp]
+    mask: NDArray[np.float32] | None
+    device: str
+    history: list[dict[str, float]] = field(default_factory=list)
+    corrections: Corrections | None = None
+
+
+def run_train(config: TrainConfig, run: RunFolder) -> None:
+    """Train, encode all particles and write latents, poses and model.
+
+    Raises
+    ------
+    InputError, ConfigError
+        Particles or settings that cannot be right.
+    TrainingError
+        The loss is not finite.
+    """
+    training = _begin(config, run)
+    local = config.estpose and config.pose_method == "local"
+    for number in range(config.pose_rounds if local else 0):
+        _correct(training, run, None, f"against the consensus, {number + 1}")
+    step: LatentStep | None = None
+    rounds = _rounds(config, training.choices.epochs)
+    for number, (first, epochs) in enumerate(rounds):
+        step = _round(training, run, number, first, epochs, step)
+        _leave_out_nothing(training, step)
+        if local and number + 1 < len(rounds):
+            _correct(training, run, _encoded(training, run, 0), "against its own density")
+    if config.estpose:
+        _last_correction(training, run, _encoded(training, run, 0))
+    latents = _encoded(training, run, training.choices.refine_steps)
+    run.progress(0.92, "writing results")
+    linear = write_outputs(training, run, latents)
+    report_training(training, run, latents, linear)
+
+
+def _begin(config: TrainConfig, run: RunFolder) -> Training:
+    choices = choose(config)
+    checked = open_particles(config, run.log)
+    mask = None if config.mask is None else read_mask(config.mask, checked)
+    fraction = render_fraction(choices, checked.particles.box_size_px)
+    sampling = choose_sampling(checked, fraction, mask)
+    device = choose_devices(config.devices).torch_device()
+    network = build_network(choices.size, config.seed)
+    _say_sizes(config, choices, sampling, parameter_count(network), run)
+    store = ParticleStore(
+        checked.particles, checked.settings, sampling, checked.sign, config.cache_gb, str(device)
+    )
+    members, held = split_particles(config, store)
+    model = DensityModel(network, sampling.crop_px, choices.residual)
+    working = None if mask is None else working_mask(mask, sampling)
+    training = Training(
+        config, choices, checked, sampling, store, model, members, held, working, str(device)
+    )
+    _set_scene(training, run, 0.0)
+    return training
+
+
+def _say_sizes(
+    config: TrainConfig, choices: Choices, sampling: Sampling, parameters: int, run: RunFolder
+) -> None:
+    turned = int(config.pose_hypotheses) + int(config.estpose and config.pose_method == "network")
+    needed = memory_gb(choices.size, parameters, sampling.crop_px, choices.batch_size, turned)
+    run.log(
+        f"{config.preset}: {parameters:,} parameters; particles of {sampling.box_px} px worked "
+        f"with at {sampling.crop_px} px of {sampling.working_pixel_angstrom:.3g} A; "
+        f"about {needed:.1f} GB for a step of {choices.batch_size} particles"
+    )
+    run.add_value("parameters", parameters)
+    run.add_value("memory_gb", needed)
+
+
+def split_particles(
+    config: TrainConfig, store: ParticleStore
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return particles to train on and particles held out.
+
+    Raises
+    ------
+    InputError
+        The list of names to hold out does not fit.
+    """
+    count = len(store)
+    held = np.zeros(count, dtype=bool)
+    if config.split is not None:
+        try:
+            lines = config.split.read_text(encoding="utf-8").split("\n")
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"{config.split}: cannot be read ({error}), expected names of particles, one a "
+                "line; give such a file"
+            ) from error
+        names = {line.strip() for line in lines if line.strip()}
+        held = np.array([name in names for name in store.particles.names])
+        if held.sum() != len(names):
+            raise InputError(
+                f"{config.split}: found {len(names)} names of which {int(held.sum())} are in the "
+                f"particle file, expected all; use its names, such as {store.particles.names[0]}"
+            )
+    else:
+        chosen = numpy_generator(config.seed, 2**20).permutation(count)
+        held[chosen[: int(count * config.valfrac)]] = True
+    if (~held).sum() < 4:
+        raise InputError(
+            f"{config.star}: found {int((~held).sum())} particles to train on, expected at least "
+            "4; hold out fewer"
+        )
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def _rounds(config: TrainConfig, epochs: int) -> list[tuple[int, int]]:
+    """Return first epoch and number of epochs of each round; poses are corrected in between."""
+    local = config.estpose and config.pose_method == "local"
+    count = min(2 if local else 1, epochs)
+    edges = np.round(np.linspace(0, epochs, count + 1)).astype(int)
+    return [(int(a), int(b - a)) for a, b in pairwise(edges)]
+
+
+def _set_scene(training: Training, run: RunFolder, fraction: float) -> None:
+    """Average the particles in their poses and give the model what they have in common."""
+    run.progress(fraction, "averaging particles")
+    scene = make_scene(
+        training.store,
+        training.mask,
+        progress=lambda done: run.progress(fraction + 0.05 * done, "averaging particles"),
+    )
+    training.mask = scene.mask
+    model = training.model
+    pixel = training.sampling.working_pixel_angstrom
+    model.set_scene(scene, training.choices.bfactor, pixel)
+    with torch.no_grad():
+        model.input_scale.fill_(1.0)
+        batch = training.store.stacked(training.members[:32])
+        values = model.encoder_input(*model.whitened(batch["data"], batch["weight"]))
+        model.input_scale.fill_(float(values[:, model.mask > 0.5].std()))
+
+
+def _round(
+    training: Training,
+    run: RunFolder,
+    number: int,
+    first: int,
+    epochs: int,
+    before: LatentStep | None,
+) -> LatentStep:
+    config, choices, store = training.config, training.choices, training.store
+    plan = Plan(
+        training.members,
+        choices.batch_size,
+        choices.epochs,
+        first,
+        config.beta,
+        config.cycles,
+        config.seed,
+    )
+    processes = choose_devices(config.devices).processes
+    steps = plan.steps_per_epoch(processes)
+    directions = torch.as_tensor(store.rotations[:, 2])  # A^T z
+    step = LatentStep(training.model, _step_settings(training), directions)
+    if before is not None:
+        step.bank.copy_(before.bank)
+        step.encoded.copy_(before.encoded)
+        step.snr.copy_(before.snr)
+    share = _TRAINING_SHARE / choices.epochs
+    settings = TrainingSettings(
+        steps_per_epoch=steps,
+        epochs=epochs,
+        learning_rate=choices.learning_rate,
+        weight_decay=0.0,
+        schedule=choices.schedule,
+        gradient_clip=1.0,
+        precision=config.precision,
+        devices=config.devices,
+        launcher=config.launcher,
+        seed=config.seed + number,
+        phase=f"round{number + 1}",
+        first_step=first * steps,
+        progress_span=(0.05 + share * first, 0.05 + share * (first + epochs)),
+        signature={"preset": config.preset, "zdim": choices.size.zdim, "round": number},
+    )
+    monitor = Monitor(store, training.held, training.members, Path(run.folder), config.tmp_prefix)
+    source = ParticleSource(store, plan, steps)
+    result: FitResult = fit(step, source, settings, run, resume=config.resume, validate=monitor)
+    training.history += [{**e, "epoch": e["epoch"] + first} for e in result.history]
+    training.model = step.model
+    return step
+
+
+def _step_settings(training: Training) -> StepSettings:
+    config, model = training.config, training.model
+    template = model.network.size.template_px / model.crop_px
+    working = training.sampling.render_px / training.sampling.box_px
+    return StepSettings(
+        config.beta_control,
+        config.lamb,
+        training.choices.evidence,
+        config.estpose and config.pose_method == "network",
+        config.sigma_rotation,
+        config.sigma_shift * working * template,
+        7 if config.pose_hypotheses == "7" else 1,
+    )
+
+
+def _leave_out_nothing(training: Training, step: LatentStep) -> None:
+    """Make sure that every particle that is trained on was trained on."""
+    missed = training.members[~step.encoded.numpy()[training.members]]
+    if len(missed):
+        raise RuntimeError(f"{len(missed)} particles were never in a batch")
+
+
+def _encoded(training: Training, run: RunFolder, refine_steps: int) -> Latents:
+    run.progress(0.8, "encoding all particles")
+    config = training.config
+    return encode_all(
+        training.model,
+        training.store,
+        training.device,
+        refine_steps=refine_steps,
+        prior=config.beta_control,
+    )
+
+
+def _correct(training: Training, run: RunFolder, latents: Latents | None, words: str) -> None:
+    """Fit each pose to the density of its latent or to the consensus; average in the new ones."""
+    config, sampling = training.config, training.sampling
+    working = sampling.render_px / sampling.box_px
+    run.log(f"correcting each pose {words}")
+    found = fit_poses(
+        training.model,
+        training.store,
+        None if latents is None else latents.mean,
+        PosePrior(config.sigma_rotation, config.sigma_shift * working),
+        training.device,
+        earlier=corrections_so_far(training),
+        progress=lambda done: run.progress(0.8 + 0.1 * done, "correcting poses"),
+    )
+    _apply(training, run, found)
+    _set_scene(training, run, 0.8)
+
+
+def _apply(training: Training, run: RunFolder, found: Corrections) -> None:
+    """Put the particles into corrected poses."""
+    sampling = training.sampling
+    particles, pixel = training.store.particles, sampling.pixel_size_angstrom
+    moves_px = found.shifts_px * (sampling.box_px / sampling.render_px)
+    rotations, shifts = corrected_poses(
+        particles.rotations, particles.shifts_angstrom / pixel, found.vectors, moves_px
+    )
+    angles = np.degrees(np.linalg.norm(found.vectors, axis=1))
+    lengths = np.linalg.norm(moves_px, axis=1)
+    run.log(
+        f"poses corrected by {np.median(angles):.2f} degrees and {np.median(lengths):.2f} px in "
+        f"the median; {np.mean(found.gained > 0):.0%} of the particles fit better"
+    )
+    training.store = ParticleStore(
+        particles.with_poses(rotations, shifts * pixel),
+        training.checked.settings,
+        sampling,
+        training.checked.sign,
+        training.config.cache_gb,
+        training.device,
+    )
+    training.corrections = found
+
+
+def _last_correction(training: Training, run: RunFolder, latents: Latents) -> None:
+    """Correct the poses a last time, by the corrector or by fitting."""
+    if training.config.pose_method == "local":
+        _correct(training, run, latents, "against its own density")
+        return
+    head = training.model.network.pose_head
+    if head is not None:
+        with torch.no_grad():
+            found = head(torch.as_tensor(latents.pose_mean)).double().numpy()
+        found -= found.mean(axis=0)
+        scale = training.model.crop_px / training.model.network.size.template_px
+        corrections = Corrections(found[:, :3], found[:, 3:] * scale, np.ones(len(found)))
+        _apply(training, run, corrections)
+
+
+def corrections_so_far(training: Training) -> NDArray[np.float64]:
+    """Return rotation vectors and shifts in working voxels by which poses were corrected, (n, 6).
+
+    In the frame of the reference, as `cryodl.methods.opus_tomo.motions` has them.
+    """
+    from scipy.spatial.transform import Rotation
+
+    sampling = training.sampling
+    before, after = training.checked.particles, training.store.particles
+    inverse = np.swapaxes(before.rotations, 1, 2)
+    turned = Rotation.from_matrix(inverse @ after.rotations).as_rotvec()
+    moved = before.shifts_angstrom - after.shifts_angstrom
+    shifts = np.einsum("nij,nj->ni", inverse, moved) / sampling.working_pixel_angstrom
+    return np.concatenate([turned, shifts], axis=1)
+
+
+def total_corrections(training: Training) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return by how many degrees and stored pixels each pose was changed in all, (n,) each."""
+    found = corrections_so_far(training)
+    pixels = training.sampling.box_px / training.sampling.render_px
+    turned, moved = (np.linalg.norm(part, axis=1) for part in np.split(found, 2, axis=1))
+    return np.degrees(turned), moved * pixels

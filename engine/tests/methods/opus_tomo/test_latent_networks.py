@@ -1,0 +1,89 @@
+"""The networks: published sizes, shapes, and the guards at the start."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from cryodl.errors import CheckpointError
+from cryodl.methods.opus_tomo.density import DensityModel, Scene, load_model, save_model
+from cryodl.methods.opus_tomo.model import (
+    LatentNetwork,
+    NetworkSize,
+    build_network,
+    parameter_count,
+)
+from cryodl.methods.opus_tomo.presets import PRESETS, memory_gb
+
+TINY = NetworkSize("compact", 0.25, 3, 2, 16)
+
+
+def test_published_parameter_counts():
+    network = LatentNetwork(NetworkSize("published", 1.0, 4, 4, 160))
+    assert parameter_count(network.encoder) == 28_192_752
+    assert parameter_count(network.decoder) + parameter_count(network.pose_head) == 33_207_287
+
+
+@pytest.mark.parametrize("kind", ["published", "compact"])
+def test_shapes(kind):
+    size = NetworkSize(kind, 1 / 16, 3, 2, 48)
+    network = build_network(size, 0)
+    mean, log_deviation, raw = network.encoder(torch.randn(4, 28, 28, 28))
+    assert mean.shape == log_deviation.shape == raw.shape == (4, 5)
+    assert network.decoder(mean[:, :3]).shape == (4, 48, 48, 48)
+    assert network.pose_head(mean[:, 3:]).abs().max() == 0  # no correction at first
+    assert log_deviation.exp().mean() < 0.1  # little noise at first
+    torch.testing.assert_close(mean.mean(dim=0), torch.zeros(5), atol=1e-5, rtol=0)
+
+
+def test_same_seed_same_weights_and_global_generator_untouched():
+    torch.manual_seed(5)
+    before = torch.rand(1)
+    torch.manual_seed(5)
+    first, second = build_network(TINY, 1), build_network(TINY, 1)
+    assert torch.rand(1) == before
+    for a, b in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_transposed_convolutions_start_without_checkerboard():
+    weight = build_network(TINY, 0).decoder.first[0][0].weight
+    assert torch.equal(weight[:, :, 0::2], weight[:, :, 1::2])
+    assert weight.std() > 0
+
+
+def scene(edge):
+    rng = np.random.default_rng(0)
+    consensus = rng.standard_normal((edge,) * 3).astype(np.float32)
+    mask = np.zeros((edge,) * 3, np.float32)
+    mask[4:-4, 4:-4, 4:-4] = 1
+    return Scene(consensus, mask, np.full(edge // 2 + 1, 2.0, np.float32))
+
+
+def test_model_round_trip(tmp_path):
+    model = DensityModel(build_network(TINY, 0), 20, True)
+    model.set_scene(scene(20), 1.0, 8.0)
+    model.eval()
+    save_model(tmp_path / "m.safetensors", model, {"box_px": 20})
+    found, description = load_model(tmp_path / "m.safetensors")
+    assert description["box_px"] == 20
+    latents = torch.randn(2, 3)
+    with torch.no_grad():
+        torch.testing.assert_close(found.decode(latents), model.decode(latents))
+
+
+def test_other_weights_are_refused(tmp_path):
+    from cryodl.core.training.weights import save_weights
+
+    save_weights(tmp_path / "other.safetensors", torch.nn.Linear(2, 2), {"a": 1})
+    with pytest.raises(CheckpointError, match="another method"):
+        load_model(tmp_path / "other.safetensors")
+
+
+def test_memory_grows_with_what_it_should():
+    size = PRESETS["default"].size
+    one = memory_gb(size, 61_400_000, 120, 1, 1)
+    assert one > 16 * 61.4e6 / 2**30
+    assert memory_gb(size, 61_400_000, 120, 8, 1) > one
+    assert memory_gb(size, 61_400_000, 120, 1, 7) > one
