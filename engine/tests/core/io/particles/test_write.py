@@ -37,6 +37,23 @@ def test_pose_of_relion5_in_two_parts(tmp_path):
     np.testing.assert_allclose(origin[0], [3, -4, 5], atol=1e-9)
 
 
+@pytest.mark.parametrize("dialect", ["relion4", "relion5"])
+def test_particles_get_the_names_by_which_relion_knows_them(dialect, tmp_path):
+    points = particles_from_coordinates(
+        [[1, 2, 3], [4, 5, 6], [7, 8, 9]], pixel_size_angstrom=4, tomograms=["083", "7", "083"]
+    )
+    again = converted(points, tmp_path, dialect)
+    table = again.blocks[again.particle_block]
+    assert table["rlnTomoParticleName"].tolist() == ["083/1", "7/1", "083/2"]
+    same_particles(points, again)
+    # Names that a file has are its own.
+    table["rlnTomoParticleName"] = ["083/12", "7/x", "083/3"]
+    write_particles(tmp_path / "own.star", again, dialect=dialect)
+    assert read_star(tmp_path / "own.star")["particles"]["rlnTomoParticleName"].tolist() == [
+        *("083/12", "7/x", "083/3")
+    ]
+
+
 def relion5_blocks():
     blocks = StarBlocks(version=50001)
     blocks["general"] = {"rlnTomoSubTomosAre2DStacks": 0}

@@ -8,6 +8,7 @@ Cells whose meaning has not changed keep their value.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,7 @@ _VERSIONS: dict[str, int | None] = {
 }
 _WITHOUT_OPTICS = ("relion30", "warp")
 _TOMOGRAPHY = ("relion4", "relion5")
+_RELION_NAME = "rlnTomoParticleName"
 _KEPT_MICROGRAPH = "cdlMicrographName"
 # Six decimals of a degree in a file move a unit vector by less.
 _SAME_ROTATION = 2e-7
@@ -119,6 +121,8 @@ def particle_blocks(
     if not as_it_was:
         blocks.version = _version(particles, target)
     _put_coordinates(blocks, name, particles, target, as_warp)
+    if target in _TOMOGRAPHY and not as_it_was and particles.image_kind != "image":
+        _put_relion_names(blocks[name], particles)
     _put_names(blocks, name, particles)
     return blocks
 
@@ -353,6 +357,18 @@ def _put_centred(table: pd.DataFrame, particles: ParticleSet) -> bool:
     for axis, label in enumerate(CENTRED):
         _put(table, label, centred[:, axis], _SAME_LENGTH)
     return True
+
+
+def _put_relion_names(table: pd.DataFrame, particles: ParticleSet) -> None:
+    """Write tomogram and number, by which RELION 4 and 5 know a particle."""
+    if _RELION_NAME in table:
+        return
+    counted = Counter[str]()
+    names = []
+    for tomogram in particles.tomograms:
+        counted[tomogram] += 1
+        names.append(f"{tomogram}/{counted[tomogram]}")
+    table[_RELION_NAME] = names
 
 
 def _put_names(blocks: StarBlocks, name: str, particles: ParticleSet) -> None:
