@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cryodl.methods.opus_tomo.canonical import half_weights
 from cryodl.methods.opus_tomo.data import ParticleStore
 from cryodl.methods.opus_tomo.density import DensityModel
 from cryodl.methods.opus_tomo.losses import misfit
@@ -17,7 +18,8 @@ from cryodl.methods.opus_tomo.losses import misfit
 _BATCH = 16
 _PROBES = 64
 _PROBE_STEP = 0.25
-_REFINE_RATE = 0.1
+_LONGEST_STEP = 1.0
+_LEAST_PRIOR = 1e-3
 _COLLAPSED = 0.01
 
 
@@ -79,7 +81,7 @@ def encode_all(
     device : str
         Of torch.
     refine_steps : int
-        Steps by which each latent descends the misfit of its own particle and the prior.
+        Steps by which each latent is fitted to its own particle and the prior.
     prior : float
         Weight of the prior in that.
     progress : callable, optional
@@ -117,41 +119,45 @@ def encode_all(
     )
 
 
+@torch.no_grad()
 def refined(
     model: DensityModel, start: Tensor, data: Tensor, weight: Tensor, steps: int, prior: float
 ) -> Tensor:
-    """Let latents (b, zdim) descend the misfit of their particles and the prior.
+    """Fit latents (b, zdim) to their own particles, with the decoder as it is.
 
-    The decoder is fixed, and so each latent depends on its own particle only. A latent that ends
-    worse than it began is left as it was.
+    Gauss-Newton on half the misfit and the prior; derivatives of the density by differences. A
+    step that makes it worse is not taken.
     """
-    for parameter in model.parameters():
-        parameter.requires_grad_(False)
-    latent = start.detach().clone().requires_grad_(True)
-    optimizer = torch.optim.Adam([latent], lr=_REFINE_RATE)
 
-    def objective() -> Tensor:
-        found, _ = misfit(model.seen(model.decode(latent)), data, weight)
-        return 0.5 * found + prior * 0.5 * (latent**2).sum(dim=1)
+    def judged(latent: Tensor) -> tuple[Tensor, Tensor]:
+        seen = model.seen(model.decode(latent))
+        found, _ = misfit(seen, data, weight)
+        return seen, 0.5 * found + 0.5 * prior * (latent**2).sum(dim=1)
 
-    best = torch.full((len(start),), torch.inf, device=start.device)
-    kept = start.detach().clone()
-    for step in range(steps + 1):
-        if step == steps:
-            with torch.no_grad():
-                value = objective()
-        else:
-            value = objective()
-        better = value.detach() < best
-        kept = torch.where(better[:, None], latent.detach(), kept)
-        best = torch.where(better, value.detach(), best)
-        if step < steps:
-            optimizer.zero_grad()
-            value.sum().backward()
-            optimizer.step()
-    for parameter in model.parameters():
-        parameter.requires_grad_(True)
-    return kept
+    count = half_weights(model.crop_px, data.device)
+    latent = start.clone()
+    seen, value = judged(latent)
+    for _ in range(steps):
+        slopes = []
+        for axis in torch.eye(latent.shape[1], device=latent.device):
+            further = model.seen(model.decode(latent + _PROBE_STEP * axis))
+            slopes.append(torch.view_as_real((further - seen) / _PROBE_STEP).flatten(1))
+        jacobian = torch.stack(slopes, dim=1)
+        weights = (weight * count)[..., None].expand(*weight.shape, 2).reshape(len(latent), 1, -1)
+        rest = torch.view_as_real((data - weight * seen) * count).reshape(len(latent), -1, 1)
+        curvature = (jacobian * weights) @ jacobian.transpose(1, 2)
+        curvature = curvature + max(prior, _LEAST_PRIOR) * torch.eye(
+            latent.shape[1], device=latent.device
+        )
+        slope = (jacobian @ rest)[..., 0] - prior * latent
+        step = torch.linalg.solve(curvature, slope)
+        step = step / torch.clamp(step.norm(dim=1, keepdim=True) / _LONGEST_STEP, min=1.0)
+        seen_there, value_there = judged(latent + step)
+        better = value_there < value
+        latent = torch.where(better[:, None], latent + step, latent)
+        seen = torch.where(better[:, None, None, None], seen_there, seen)
+        value = torch.where(better, value_there, value)
+    return latent
 
 
 @torch.no_grad()

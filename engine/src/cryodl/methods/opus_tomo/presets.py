@@ -44,7 +44,7 @@ class Choices:
     bfactor: float = 0.0
     residual: bool = True
     evidence: bool = True
-    refine_steps: int = 30
+    refine_steps: int = 3
     schedule: str = "cosine"
 
 
