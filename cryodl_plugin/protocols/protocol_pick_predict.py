@@ -203,10 +203,10 @@ class CryoDLProtPickPredict(CryoDLProtPicking):
         counts = {tsId: sum(kinds.values()) for tsId, kinds in result.get("counts", {}).items()}
         whose = "the picker's own" if self.outThresh.get() == "auto" else "as asked for"
         lines = [
-            f"*{sum(counts.values())}* picks in {len(counts)} tomograms with a score above "
-            f"*{result.get('threshold', 0):.2f}* ({whose})."
+            f"*{sum(counts.values())}* picks in {len(counts)} {_tomograms(counts)} with a score "
+            f"above *{result.get('threshold', 0):.2f}* ({whose})."
         ]
-        if counts:
+        if len(counts) > 1:
             few, many = min(counts, key=counts.get), max(counts, key=counts.get)
             lines.append(f"From {counts[few]} in {few} to {counts[many]} in {many}.")
         return [*lines, *self.notes(), *super()._summaryOf(result)]
@@ -223,6 +223,10 @@ class CryoDLProtPickPredict(CryoDLProtPicking):
 
     def _citations(self):
         return ["Huang2022"]
+
+
+def _tomograms(counts):
+    return "tomogram" if len(counts) == 1 else "tomograms"
 
 
 def _isScore(text):

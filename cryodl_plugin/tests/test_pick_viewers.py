@@ -87,6 +87,22 @@ class TestViewers(PickTest):
         self.assertEqual(scores, [0.4, 0.7, 0.8])
         self.assertEqual(points.changes()["removed"], [1])
 
+    def testSeveralKinds(self):
+        """The slider starts with all picks of all kinds, though their thresholds differ."""
+        prot = self.finishedPrediction()
+        maps = {tsId: {"a": m[""], "b": m[""]} for tsId, m in prot.heatMaps().items()}
+        with (
+            mock.patch.object(prot, "heatMaps", return_value=maps),
+            mock.patch.object(prot, "_kinds", return_value=["a", "b"]),
+            mock.patch.object(viewer_pick, "thresholdsOf", return_value={"a": 0.5, "b": 0.35}),
+        ):
+            points = viewer_pick.pointsWithCandidates(prot)
+            self.assertEqual((points.threshold, len(points.shown())), (0.35, 3))
+            points.threshold = 0.1
+            self.assertEqual(sorted(points.groups[points.shown()]), [1, 1, 1, 1, 2])
+            scores = viewer_pick.scoresByKind(prot)
+        self.assertEqual({kind: len(found) for kind, found in scores.items()}, {"a": 5, "b": 1})
+
     def testScores(self):
         """The histogram counts the picks above the threshold."""
         prot = self.finishedPrediction()

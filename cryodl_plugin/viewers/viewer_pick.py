@@ -135,13 +135,20 @@ def maximaByKind(prot):
 
 
 def scoresByKind(prot):
-    """Return kind -> scores of its picks and, below the threshold, of the other maxima."""
-    points, kinds = pointsWithCandidates(prot), prot._kinds()
-    groups = {
-        kind: picking.groupOf(kind or (kinds[0] if kinds else ""), kinds)
-        for kind in maximaByKind(prot)
-    }
-    return {kind: points.scores[points.groups == group] for kind, group in groups.items()}
+    """Return kind -> scores of its picks and, below its threshold, of the other maxima."""
+    made, kinds = getattr(prot, "coordinates", None), prot._kinds()
+    picks = sets.pointsOf(made) if made is not None else Points()
+    maxima, found = maximaByKind(prot), {}
+    thresholds = thresholdsOf(prot, prot.readResult(), maxima)
+    for kind, (_, _, scores) in maxima.items():
+        own = picks.scores[picks.groups == groupOfKind(kind, kinds)]
+        found[kind] = np.concatenate([own, scores[scores <= thresholds[kind]]])
+    return found
+
+
+def groupOfKind(kind, kinds):
+    """Return the group of the picks of a kind; with one kind it has the empty name."""
+    return picking.groupOf(kind or (kinds[0] if kinds else ""), kinds)
 
 
 def _diameterPx(prot):
@@ -180,16 +187,16 @@ def pointsWithCandidates(prot):
     maxima = maximaByKind(prot)
     thresholds = thresholdsOf(prot, prot.readResult(), maxima)
     kinds = prot._kinds()
+    # One slider serves all kinds: it starts where it shows every pick and nothing else.
+    lowest = min(thresholds.values(), default=None)
     for kind, (tsIds, xyz, scores) in maxima.items():
-        kept = scores <= thresholds[kind]
+        kept = scores <= lowest
         n = int(kept.sum())
-        group = picking.groupOf(kind or (kinds[0] if kinds else ""), kinds)
+        group = groupOfKind(kind, kinds)
         added = (np.full(n, CANDIDATE), tsIds[kept], xyz[kept], scores[kept])
         for name, values in zip(_COLUMNS, (*added, np.full(n, group), np.zeros(n, int))):
             columns[name].append(values)
     joined = {name: np.concatenate(parts) for name, parts in columns.items()}
     points = Points(boxSize=picks.boxSize, sampling=picks.sampling, **joined)
-    # One slider serves all kinds: it starts where the picks of the surest kind end.
-    if thresholds:
-        points.threshold = max(thresholds.values())
+    points.threshold = lowest
     return points
