@@ -94,3 +94,41 @@ def test_the_report_says_what_was_dropped_and_why(star):
         "the pose is not a finite number": 1,
     }
     assert read_particles(star, require_images=False).report.kept == 3
+
+
+def with_tilts(star, *rows):
+    """Give the four particles tilt ranges, as `particles extract` writes them."""
+    lines = star.read_text().rstrip().splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("_rlnClassNumber")) + 1
+    table = [f"{line} {more}" for line, more in zip(lines[at:], rows)]
+    star.write_text("\n".join([*lines[:at], "_cdlTiltMin #15", "_cdlTiltMax #16", *table, ""]))
+
+
+def test_tilt_range_is_read(star):
+    assert read_particles(star).tilt_range_degrees is None
+    # The second and third particle are dropped, whatever their tilts are.
+    with_tilts(star, "-50 60", "-40 40", "nan nan", "-50 60")
+    particles = read_particles(star)
+    assert particles.tilt_range_degrees == (-50, 60)
+    assert not any("tilt range" in remark for remark in particles.report.remarks)
+    given = read_particles(star, tilt_range_degrees=(-45, 45))
+    assert given.tilt_range_degrees == (-45, 45)
+
+
+@pytest.mark.parametrize(
+    "last, remark",
+    [("-40 60", "differ between particles"), ("60 -50", "differ"), ("nan 60", "differ")],
+)
+def test_tilt_ranges_that_differ_are_none(star, last, remark):
+    with_tilts(star, "-50 60", "-50 60", "-50 60", last)
+    particles = read_particles(star)
+    assert particles.tilt_range_degrees is None
+    assert any(remark in line for line in particles.report.remarks)
+
+
+@pytest.mark.parametrize("tilts", ["60 -50", "nan nan", "0 0", "-500 60"])
+def test_tilt_range_that_is_none(star, tilts):
+    with_tilts(star, *[tilts] * 4)
+    particles = read_particles(star)
+    assert particles.tilt_range_degrees is None
+    assert any("no tilt range can be read" in line for line in particles.report.remarks)

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
+TILTS = ("cdlTiltMin", "cdlTiltMax")
+"""Columns of ours with the lowest and the highest tilt of each particle's tomogram, degrees."""
 _LARGEST = 1e9  # of a coordinate, shift or angle; beyond it squares lose their meaning
 _TILTS_AT_MOST = 100_000
 
@@ -218,6 +220,23 @@ def poses(
     box_rotations = euler_to_matrix(*box.T)
     shifts = np.einsum("nij,nj->ni", box_rotations, origin)
     return box_rotations @ rotations, shifts, box_rotations, sound
+
+
+def tilt_range(table: Table, rows: NDArray[np.bool_]) -> tuple[tuple[float, float] | None, str]:
+    """Return lowest and highest tilt (degrees) of the rows chosen, and a remark or "".
+
+    Tomograms that were recorded differently have no range in common: then there is none.
+    """
+    low, high = (table.numbers(label) for label in TILTS)
+    if low is None or high is None:
+        return None, ""
+    pairs = np.nan_to_num(np.stack([low, high], axis=1)[rows], nan=np.inf)  # NaN equals nothing
+    found = np.unique(pairs, axis=0)
+    if len(found) > 1:
+        return None, "tilt ranges differ between particles: see cdlTiltMin, cdlTiltMax"
+    if not len(found) or not -90 <= found[0, 0] < found[0, 1] <= 90:
+        return None, "no tilt range can be read from cdlTiltMin and cdlTiltMax"
+    return (float(found[0, 0]), float(found[0, 1])), ""
 
 
 def whole_numbers(table: Table, label: str) -> NDArray[np.int64]:

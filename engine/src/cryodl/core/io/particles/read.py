@@ -68,7 +68,8 @@ def read_particles(
     pixel_size_angstrom : float, optional
         Of the images, in place of what the file says.
     tilt_range_degrees : (float, float), optional
-        Lowest and highest tilt, for data without a list of tilts.
+        Lowest and highest tilt, for data without a list of tilts, in place of what the file says
+        (``cdlTiltMin``, ``cdlTiltMax``).
     require_images : bool
         Drop particles whose image is missing, damaged or of another size. Without, the image
         files are not looked at.
@@ -163,7 +164,7 @@ class _Reading:
             classes=columns.whole_numbers(self.table, "rlnClassNumber"),
             ctf_paths=self._ctf_paths(finder),
             tilts=self.tilts,
-            tilt_range_degrees=tilt_range,
+            tilt_range_degrees=tilt_range or self._tilt_range(),
             visible_frames=visible,
             blocks=self.blocks,
             particle_block=self.layout.particle_block,
@@ -309,6 +310,13 @@ class _Reading:
             bad |= ~np.isfinite(places).all(axis=1)
         self._drop(bad, NO_COORDINATES)
         return places, size
+
+    def _tilt_range(self) -> tuple[float, float] | None:
+        kept = np.ones(self.count, dtype=bool)
+        kept[list(self.faults)] = False
+        found, remark = columns.tilt_range(self.table, kept)
+        self.remarks += [remark] if remark else []
+        return found
 
     def _ctf_paths(self, finder: FileFinder) -> list[Path]:
         if "rlnCtfImage" not in self.table.particles:
