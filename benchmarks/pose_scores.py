@@ -42,7 +42,8 @@ def pose_errors(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the angle to the nearest equivalent true pose, degrees, and the frame's drift.
 
-    A refined map may drift as a whole. That rotation is fitted first, as the L1 mean of the
+    A refined map may drift as a whole where its symmetry lets it: freely without symmetry, about z
+    with one axis, not at all with several. That rotation is fitted first, as the L1 mean of the
     differences, in which wrongly aligned particles count little.
     """
     operators = symmetry_matrices(symmetry)
@@ -53,8 +54,18 @@ def pose_errors(
         nearest = true @ operators[np.argmin(distance, axis=0)]
         difference = np.swapaxes(found, 1, 2) @ nearest
         weight = 1 / np.maximum(distance.min(axis=0), 0.5)
-        drift = Rotation.from_matrix(difference).mean(weights=weight).as_matrix()
+        mean = Rotation.from_matrix(difference).mean(weights=weight)
+        drift = _possible(mean, symmetry).as_matrix()
     return distance.min(axis=0), drift
+
+
+def _possible(drift: Rotation, symmetry: str) -> Rotation:
+    """Return the part of a rotation of the whole map that leaves its symmetry axes in place."""
+    if symmetry == "C1":
+        return drift
+    if symmetry.startswith("C"):
+        return Rotation.from_euler("z", drift.as_rotvec()[2])
+    return Rotation.identity()
 
 
 def score(folder: Path, job: str, data: DataSet) -> dict[str, float]:

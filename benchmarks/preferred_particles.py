@@ -10,10 +10,15 @@ from pathlib import Path
 import mrcfile
 import numpy as np
 from numpy.typing import NDArray
+from scipy import optimize
+from scipy.spatial.transform import Rotation
 
 from cryodl.core.evaluation.regions import double_cone_region
 from cryodl.core.fourier.filters import low_pass
+from cryodl.core.fourier.fsc import fourier_shell_correlation
 from cryodl.core.fourier.transform import forward_centred, inverse_centred
+from cryodl.core.geometry.rotations import rotate_volume
+from cryodl.core.geometry.symmetry import symmetry_matrices
 from cryodl.core.io.mrc import write_volume
 from cryodl.core.simulation.densities import density_facts, load_density
 from cryodl.core.volumes.masks import estimate_mask
@@ -26,6 +31,8 @@ OPTICS = {
     "rlnAmplitudeContrast": 0.1,
 }
 POSE = ["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi", "rlnOriginXAngst", "rlnOriginYAngst"]
+# Mean FSC to half Nyquist of a structure with its symmetry mates, after interpolation.
+LEAST_SYMMETRIC = 0.9
 CTF = ["rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle"]
 
 
@@ -94,6 +101,7 @@ def simulate(data: DataSet, folder: Path) -> None:
     rng = np.random.default_rng(data.seed)
     n, pixel = data.box_size_px, data.pixel_size_angstrom
     truth, _ = load_density(data.structure, n, pixel)
+    truth = in_frame_of_relion(truth, data.symmetry)
     truth = _with_b_factor(truth / truth.std(), data)
     write_volume(folder / "truth.mrc", truth, pixel_size_angstrom=pixel)
     poses = np.column_stack([_views(data, rng), rng.normal(0, 1.0, (data.particles, 2)) * pixel])
@@ -126,6 +134,53 @@ def simulate(data: DataSet, folder: Path) -> None:
     names = ["rlnImageName", "rlnMicrographName", "rlnOpticsGroup", *CTF]
     _write_star(folder / "particles.star", names, rows, data)
     note.write_text(facts, encoding="utf-8")
+
+
+def in_frame_of_relion(volume: NDArray[np.float32], symmetry: str) -> NDArray[np.float32]:
+    """Turn a structure about z until its axes lie where RELION takes them to be.
+
+    Deposited structures with dihedral symmetry have a twofold axis anywhere in the xy plane, RELION
+    has one along x. A few degrees off, the symmetry it imposes blurs the map, and no equivalent of
+    a true pose is one.
+
+    Raises
+    ------
+    ValueError
+        The structure does not have that symmetry in RELION's frame.
+    """
+    operators = symmetry_matrices(symmetry)
+
+    def turned(degrees: float) -> NDArray[np.float32]:
+        return rotate_volume(volume, _about_z(degrees), order=3)
+
+    def unlike(degrees: float) -> float:
+        # The twofold axis at `degrees` from x maps the structure onto itself.
+        operator = _about_z(2 * degrees) @ np.diag([1.0, -1.0, -1.0])
+        return -_likeness(rotate_volume(volume, operator, order=3), volume)
+
+    if symmetry.startswith("D"):
+        step = 90.0 / int(symmetry[1:])
+        coarse = min(np.arange(-step, step, 2.0), key=unlike)
+        found = optimize.minimize_scalar(
+            unlike, bounds=(coarse - 2, coarse + 2), method="bounded"
+        ).x
+        volume = turned(-float(found))
+    worst = min(_likeness(rotate_volume(volume, s, order=3), volume) for s in operators)
+    if worst < LEAST_SYMMETRIC:
+        raise ValueError(
+            f"structure: found a correlation of {worst:.2f} with its symmetry mates in the frame "
+            f"RELION has for {symmetry}, expected {LEAST_SYMMETRIC} or more; give another --sym"
+        )
+    return volume
+
+
+def _about_z(degrees: float) -> NDArray[np.float64]:
+    return Rotation.from_euler("z", degrees, degrees=True).as_matrix()
+
+
+def _likeness(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+    """Return the mean FSC to half Nyquist."""
+    return float(fourier_shell_correlation(first, second)[1 : len(first) // 4 + 1].mean())
 
 
 def _with_b_factor(volume: NDArray[np.float32], data: DataSet) -> NDArray[np.float32]:

@@ -108,6 +108,7 @@ def test_gates_and_their_reasons(enter):
     closed = {
         "waits for 15 A": {"ISONET_START_HEALPIX": "1"},
         "waits for order 2": {"ISONET_START_HEALPIX": "2", "ISONET_START_RESOLUTION": "60"},
+        "order 1 reached, where the correction ends": {**OPEN, "ISONET_STOP_HEALPIX": "1"},
     }
     for reason, environment in closed.items():
         reconstruct(STAR, environment)
@@ -378,3 +379,16 @@ def test_beyond_the_limit_lies_relions_own_map(both, network):
     assert beyond.any() and np.abs(expected).max() > 0
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
     assert not np.allclose(result, own, atol=1e-2 * own.std())
+
+
+def test_relions_own_map_stays_where_it_is_well_measured(both, network):
+    network(lambda maps: {half: 3 * volume for half, volume in maps.items()})
+    assert run_both({"ISONET_START_HEALPIX": "9"}) == {}
+    own = mrcfile.read(RESULT)
+    power = {}
+    for measured in ("relion", "corrected"):
+        assert run_both({**OPEN, **RAW, "ISONET_MEASURED": measured}) == {}
+        power[measured] = mrcfile.read(RESULT).std()
+    # What is three times too large is brought back to what RELION gives.
+    assert power["corrected"] > 2.5 * own.std()
+    assert 0.8 * own.std() < power["relion"] < 1.2 * own.std()

@@ -20,9 +20,11 @@ from cryodl.errors import InputError
 from cryodl.methods.spisonet.filters import angular_whiten, fsc_weighting, whiten
 from cryodl.methods.spisonet.fsc3d import compute_fsc3d
 from cryodl.methods.spisonet.recombination import combine, join_beyond
+from cryodl.methods.spisonet.relion.measured import keep_measured
 from cryodl.methods.spisonet.relion.network import run_network
 from cryodl.methods.spisonet.relion.result import check_map
 from cryodl.methods.spisonet.relion.task import HalfMapTask
+from cryodl.methods.spisonet.snr import snr_model
 
 _TINY = 1e-12
 
@@ -103,10 +105,13 @@ def correct_maps(task: HalfMapTask, halves: dict[int, HalfMap]) -> dict[int, NDA
             half: volume if gain is None else apply_shell_profile(volume, gain, beyond=1.0)
             for (half, volume), gain in zip(maps.items(), undo.values())
         }
-    own = {half: given.own for half, given in halves.items()}
-    if any(volume is None for volume in own.values()):  # the half maps are to be treated alike
-        own = dict.fromkeys(own)
-    return {half: _beyond_limit(task, volume, own[half]) for half, volume in maps.items()}
+    own = {half: given.own for half, given in halves.items() if given.own is not None}
+    if len(own) < len(halves):  # the half maps are to be treated alike
+        own = {}
+    if settings.measured == "relion" and own:
+        snr = snr_model(weight, mean_cosine=_is_mean_cosine(task))
+        maps = keep_measured(own, maps, snr)
+    return {half: _beyond_limit(task, volume, own.get(half)) for half, volume in maps.items()}
 
 
 def _beyond_limit(

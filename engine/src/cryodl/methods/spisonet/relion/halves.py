@@ -167,7 +167,8 @@ def _half_maps(task: HalfMapTask, own: NDArray[np.float32], meeting: Meeting) ->
     other_unfiltered = _unfiltered(call, meeting.other)
     at_hand = other_unfiltered.is_file() and not state.gradient_refinement
     other_call = None
-    needs_arrays = needs_weight or task.settings.beyond == "relion" or not at_hand
+    needs_own = "relion" in (task.settings.beyond, task.settings.measured)
+    needs_arrays = needs_weight or needs_own or not at_hand
     patience = WEIGHTS_PATIENCE_SECONDS if at_hand else PARTNER_PATIENCE_SECONDS
     # They are complete only once the call for them has come.
     if needs_arrays and not state.sequential_halves and meeting.partner_is_here(patience):
@@ -183,7 +184,7 @@ def _half_maps(task: HalfMapTask, own: NDArray[np.float32], meeting: Meeting) ->
         )
         return halves
     weight = _sampling(other_call) if needs_weight and other_call is not None else None
-    wanted = other_call if task.settings.beyond == "relion" else None
+    wanted = other_call if needs_own else None
     other_own = None if wanted is None else regularised_map(wanted, state, _threads())
     halves[meeting.other] = HalfMap(volume, weight, other_own)
     return halves

@@ -40,6 +40,14 @@ class RelionSettings(BaseModel):
         group="Start",
         gt=0,
     )
+    stop_healpix: int | None = parameter(
+        None,
+        help="HEALPix order from which RELION's own map is returned again, for example that of the "
+        "first local searches; never if empty (new).",
+        group="Start",
+        ge=0,
+        le=12,
+    )
     prestart: Literal["relion", "unfil"] = parameter(
         "relion",
         help="Map returned before that: relion, the one RELION would have made itself; unfil, the "
@@ -139,6 +147,12 @@ class RelionSettings(BaseModel):
     fsc_05: bool = parameter(
         False,
         help="Train up to the resolution at FSC 0.5 rather than 0.143.",
+        group="Maps",
+    )
+    measured: Literal["relion", "corrected"] = parameter(
+        "corrected",
+        help="What stands in well measured directions: relion, RELION's own map, and the badly "
+        "measured ones get no more power than it has; corrected, the corrected map (new).",
         group="Maps",
     )
     beyond: Literal["relion", "published"] = parameter(

@@ -94,6 +94,8 @@ class HalfMapTask:
             report.reason = "no sampling file found, so the angular order is unknown"
         elif order < start:
             report.reason = f"waits for order {start}"
+        elif settings.stop_healpix is not None and order >= settings.stop_healpix:
+            report.reason = f"order {settings.stop_healpix} reached, where the correction ends"
         elif report.resolution_0143 > settings.start_resolution:
             report.reason = f"waits for {settings.start_resolution:g} A"
         else:
