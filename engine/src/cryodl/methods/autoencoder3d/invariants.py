@@ -88,7 +88,8 @@ def _harmonics(n: int, highest_degree: int) -> tuple[_Basis, ...]:
             [_harmonic(degree, m, cosine, azimuth) for m in range(-degree, degree + 1)]
         )
         rows = own[:, None, :] * values[None]
-        rows /= np.linalg.norm(rows, axis=2, keepdims=True)
+        # One factor for all orders: each its own would no longer turn into one another.
+        rows /= np.sqrt(np.square(rows).sum(axis=(1, 2), keepdims=True) / rows.shape[1])
         bases.append(_Basis(degree, rows.astype(np.float32)))
     return tuple(bases)
 

@@ -1,0 +1,135 @@
+"""Which voxels of a box belong to which class, from the selection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from cryodl.methods.autoencoder3d.losses import IGNORED
+from cryodl.methods.autoencoder3d.model import Autoencoder
+from cryodl.methods.autoencoder3d.pose_normalization import Pose, matter, undo_pose
+from cryodl.methods.autoencoder3d.trained import Trained
+
+_SMOOTH_PX = 1.0  # of the box of 32, before an average is cut
+_MOST_REACH = 1.0  # box edges: particles farther away are not in the box
+
+
+@dataclass(frozen=True)
+class Selected:
+    """Chosen particles: rows of the training, classes from 1, and where their masks lie.
+
+    Attributes
+    ----------
+    rows, classes : (M,) int64
+        Which particles, and what they are.
+    masks : list of (n, n, n) float32
+        0 to 1 in the frame of the mask.
+    poses : list of Pose
+        From the frame of the mask to that of the box.
+    """
+
+    rows: NDArray[np.int64]
+    classes: NDArray[np.int64]
+    masks: list[NDArray[np.float32]]
+    poses: list[Pose]
+
+    def volumes(self) -> dict[int, float]:
+        """Return the mean number of voxels of each class."""
+        sizes = np.array([float(mask.sum()) for mask in self.masks])
+        return {int(c): float(sizes[self.classes == c].mean()) for c in np.unique(self.classes)}
+
+
+def select_masks(
+    trained: Trained,
+    rows: NDArray[np.int64],
+    classes: NDArray[np.int64],
+    source: str,
+    threshold: str,
+    *,
+    network: Autoencoder,
+    groups: dict[str, NDArray],
+    averages: list[NDArray[np.float32]],
+) -> Selected:
+    """Cut the masks of chosen particles.
+
+    Parameters
+    ----------
+    trained : Trained
+        The training.
+    rows, classes : (M,) arrays
+        The selection.
+    source : str
+        ``average``, ``decoded`` or ``center``.
+    threshold : str
+        See `matter`.
+    network : Autoencoder
+        To decode with.
+    groups : dict
+        ``labels``, ``rotations`` and ``centres_px`` of the clustering.
+    averages : list
+        Of the groups.
+    """
+    standard = [Pose(trained.rotations[i], trained.centres_px[i]) for i in rows]
+    if source == "average":
+        cut = [_cut(average, threshold) for average in averages]
+        poses = [Pose(groups["rotations"][i], groups["centres_px"][i]) for i in rows]
+        return Selected(rows, classes, [cut[groups["labels"][i]] for i in rows], poses)
+    labels = groups["labels"]
+    if source == "center":
+        means = {k: trained.codes[labels == k].mean(axis=0) for k in np.unique(labels[rows])}
+        found = {k: _cut(_decoded(network, code), threshold) for k, code in means.items()}
+        return Selected(rows, classes, [found[labels[i]] for i in rows], standard)
+    masks = [_cut(_decoded(network, trained.codes[i]), threshold) for i in rows]
+    return Selected(rows, classes, masks, standard)
+
+
+def paint(
+    selected: Selected,
+    box_px: int,
+    offsets_xyz_px: NDArray[np.float64],
+    members: NDArray[np.int64],
+) -> NDArray[np.int8]:
+    """Return labels of a box: classes, background 0, and `IGNORED` at the borders.
+
+    Parameters
+    ----------
+    selected : Selected
+        Masks and poses.
+    box_px : int
+        Edge of the box.
+    offsets_xyz_px : (K, 3) array
+        From the centre of the box to the boxes of the members.
+    members : (K,) integers
+        Which of the selected lie in the box.
+    """
+    labels = np.zeros((box_px,) * 3, dtype=np.int8)
+    for member, offset in zip(members, offsets_xyz_px, strict=True):
+        pose = selected.poses[member]
+        moved = Pose(pose.rotation, pose.centre_px + offset)
+        inside = undo_pose(selected.masks[member], moved, order=1) > 0.5
+        labels[inside] = selected.classes[member]
+    edge = ndimage.grey_dilation(labels, size=3) != ndimage.grey_erosion(labels, size=3)
+    rim = edge & (ndimage.binary_erosion(labels > 0) != (labels > 0))
+    labels[rim] = IGNORED
+    return labels
+
+
+def in_reach(
+    centre_xyz_px: NDArray[np.float64], places_xyz_px: NDArray[np.float64], box_px: int
+) -> NDArray[np.int64]:
+    """Return which places may have matter in a box about a centre."""
+    near = np.abs(places_xyz_px - centre_xyz_px).max(axis=1) <= _MOST_REACH * box_px
+    return np.flatnonzero(near)
+
+
+def _cut(volume: NDArray[np.float32], threshold: str) -> NDArray[np.float32]:
+    return matter(volume, threshold, _SMOOTH_PX).astype(np.float32)
+
+
+@torch.inference_mode()
+def _decoded(network: Autoencoder, code: NDArray[np.float32]) -> NDArray[np.float32]:
+    return network.decode(torch.from_numpy(code[None]))[0].numpy()

@@ -1,0 +1,133 @@
+"""Invariants, features, stability, alignment to averages, proposals, working tomograms."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+from subvolume_cases import particles, shape, tomogram
+
+from cryodl.core.evaluation.matching import score_points
+from cryodl.core.evaluation.partitions import adjusted_rand_index
+from cryodl.core.geometry.rotations import rotate_cube
+from cryodl.errors import InputError
+from cryodl.methods.autoencoder3d.class_alignment import (
+    ClassAlignment,
+    Grouping,
+    refine_grouping,
+)
+from cryodl.methods.autoencoder3d.data import standardised
+from cryodl.methods.autoencoder3d.features import (
+    Trial,
+    best_features,
+    best_number,
+    joined,
+    principal_components,
+    stability,
+)
+from cryodl.methods.autoencoder3d.invariants import invariant_features
+from cryodl.methods.autoencoder3d.proposals import apart, binned, propose
+from cryodl.methods.autoencoder3d.working_tomogram import prepare
+
+
+def test_invariants_do_not_change_when_turned():
+    volume = np.random.default_rng(0).normal(size=(15, 15, 15))
+    copies = np.stack([rotate_cube(volume, k) for k in range(24)])
+    found = invariant_features(copies)
+    assert np.abs(found - found[0]).max() < 1e-3 * np.abs(found).max()
+
+
+def test_invariants_tell_shapes_apart_and_mirror_images_not():
+    volumes = np.stack([shape(0, 15), shape(1, 15), shape(1, 15)[:, :, ::-1]])
+    rod, plate, mirrored = invariant_features(volumes)
+    assert np.allclose(plate, mirrored, rtol=1e-3, atol=1e-3 * np.abs(plate).max())
+    assert np.linalg.norm(rod - plate) > 0.3 * np.linalg.norm(plate)
+    with pytest.raises(InputError, match="cubes"):
+        invariant_features(np.zeros((2, 4, 4, 5)))
+
+
+@pytest.mark.parametrize("shape_of_data", [(40, 200), (200, 40)])
+def test_principal_components_keep_distances(shape_of_data):
+    rng = np.random.default_rng(1)
+    data = rng.normal(size=(shape_of_data[0], 3)) @ rng.normal(size=(3, shape_of_data[1])) + 5
+    found = principal_components(data, 3)
+    wanted = np.linalg.norm(data[3] - data[17])
+    assert np.linalg.norm(found[3] - found[17]) == pytest.approx(wanted)
+    assert (np.diff(found.var(axis=0)) <= 0).all()
+
+
+def test_joined_features_weigh_the_same():
+    parts = [np.random.default_rng(2).normal(0, s, (50, d)) for s, d in ((100, 2), (1, 9))]
+    found = joined(parts)
+    assert found[:, :2].var(axis=0).sum() == pytest.approx(found[:, 2:].var(axis=0).sum())
+
+
+def test_stability_knows_groups_from_noise():
+    rng = np.random.default_rng(3)
+    groups = rng.normal(size=(90, 5)) + 9 * np.eye(5)[np.arange(90) % 3]
+    assert stability(groups, 3, seed=0, seeds=3) == 1
+    assert stability(rng.normal(size=(90, 5)), 3, seed=0, seeds=5) < 0.7
+
+
+def test_the_most_stable_is_taken():
+    trials = [Trial("a", 3, 0.7, 0.9, 1), Trial("b", 3, 0.99, 0.2, 1), Trial("c", 3, 1, 0.1, 1)]
+    assert best_features(trials).features == "b"
+    sweep = [Trial("a", k, s, q, 1) for k, s, q in ((2, 1, 0.4), (3, 0.99, 0.6), (4, 0.7, 0.7))]
+    assert best_number(sweep) == 3
+
+
+def test_alignment_mends_groups():
+    boxes, truth = particles((24, 24), noise=1.0)
+    boxes = np.stack([standardised(box) for box in boxes])
+    wrong = truth.copy()
+    wrong[::8] = 1 - wrong[::8]
+    eye = np.broadcast_to(np.eye(3), (48, 3, 3)).copy()
+    start = Grouping(wrong, eye, np.zeros((48, 3)), np.zeros((0, 0), np.float32))
+    alignment = ClassAlignment(boxes, None, np.zeros(48, dtype=np.int64), rotations=500)
+    found = refine_grouping(alignment, start, 2, 3)
+    before, after = (adjusted_rand_index(truth, labels) for labels in (wrong, found.labels))
+    assert before < 0.6 and after > before + 0.2
+    assert np.allclose(np.linalg.det(found.rotations), 1)
+
+
+def test_blobs_are_proposed_where_they_are():
+    volume, places, _ = tomogram(1)
+    for dark in (False, True):
+        found = propose(-volume if dark else volume, 8, dark=dark, most=16)
+        assert score_points(found.points_xyz_px, places, 4).f1 > 0.8
+        assert (np.diff(found.scores) <= 0).all()
+    with pytest.raises(InputError, match="--diameter"):
+        propose(volume, 500)
+    with pytest.raises(InputError, match="nothing"):
+        propose(np.zeros((20, 20, 20), np.float32), 8)
+
+
+def test_points_are_kept_apart_and_bins_are_means():
+    line = np.array([[0.0, 0, 0], [1, 0, 0], [2.5, 0, 0], [4, 0, 0]])
+    assert apart(line, 2).tolist() == [0, 2]
+    values = np.arange(4 * 6 * 5, dtype=np.float32).reshape(4, 6, 5)
+    small = binned(values, 2)
+    assert small.shape == (2, 3, 2) and small[0, 0, 0] == values[:2, :2, :2].mean()
+
+
+@pytest.mark.parametrize("step", [1.0, 1.5, 2.0, 0.8])
+def test_working_tomograms_lie_where_the_file_does(step):
+    blob = np.zeros((40, 44, 48))
+    blob[18, 30, 12] = 1000
+    noise = np.random.default_rng(0).normal(size=blob.shape)
+    working = prepare(ndimage.gaussian_filter(blob, 3) + noise, step, 16, dark=False)
+    smooth = ndimage.gaussian_filter(working.values, 3 / step)
+    peak = np.array(np.unravel_index(smooth.argmax(), smooth.shape))[::-1]
+    assert np.allclose(working.to_file(peak.astype(float)), [12, 30, 18], atol=step)
+    assert np.allclose(working.to_file(working.to_working(np.array([3.0, 4, 5]))), [3, 4, 5])
+    labels = np.zeros(working.values.shape, np.uint8)
+    labels[tuple(peak[::-1])] = 7
+    assert working.on_file_grid(labels).shape == blob.shape
+    assert ndimage.center_of_mass(working.on_file_grid(labels) == 7) == pytest.approx(
+        (18, 30, 12), abs=step
+    )
+
+
+def test_gain_offset_and_contrast_do_not_matter():
+    volume = tomogram(2)[0]
+    first = prepare(volume, 1.25, 16, dark=False).values
+    other = prepare(-40 * volume + 900, 1.25, 16, dark=True).values
+    assert np.abs(first - other).max() < 0.01
