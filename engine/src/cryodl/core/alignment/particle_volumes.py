@@ -12,7 +12,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from cryodl.core.fourier.insertion import SliceInsertion, gridding_correction
+from cryodl.core.fourier.insertion import SliceInsertion
 from cryodl.core.fourier.transform import half_to_centred
 from cryodl.core.io.particles.images import read_subtomogram
 from cryodl.core.io.particles.model import ParticleSet
@@ -85,17 +85,8 @@ class ParticleVolumes:
         pixel = float(one.pixel_size_angstrom[0])
         bare = replace(self.settings, symmetry="C1")
         insert_stack(insertion, upright, 0, bare, pixel, self.multiplied_in_file)
-        data, weight = insertion.sums()
-        volume = _cropped(data, n) / gridding_correction(n)
-        # The box of the particle blurs the weight as it does the data.
-        blurred = scipy.fft.rfftn(np.fft.ifftshift(_cropped(weight, n))).real
-        return volume.astype(np.float32), half_to_centred(
-            np.maximum(blurred, 0).astype(np.float32), n
-        )
-
-
-def _cropped(half: NDArray, n: int) -> NDArray[np.float64]:
-    m = half.shape[0]
-    whole = np.fft.fftshift(scipy.fft.irfftn(half.astype(np.complex128), s=(m, m, m)))
-    start = m // 2 - n // 2
-    return np.asarray(whole[(slice(start, start + n),) * 3], dtype=np.float64)
+        # Every second frequency of the larger box: data and weight belong together point by point,
+        # which a cut in real space would blur.
+        data, weight = (half[::2, ::2, ::2] for half in insertion.sums())
+        volume = np.fft.fftshift(scipy.fft.irfftn(data, s=(n, n, n)))
+        return volume.astype(np.float32), half_to_centred(np.ascontiguousarray(weight), n)

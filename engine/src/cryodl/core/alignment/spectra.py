@@ -156,7 +156,8 @@ def observe(
     power : (k,) array, optional
         Power of a particle by shell, see `spectral_power`; by default that of these particles.
     mask : (n, n, n) array, optional
-        What of the box is used, by default a sphere with a soft edge.
+        What of the box is used; by default a sphere with a soft edge, or all of premultiplied
+        particles.
 
     Raises
     ------
@@ -164,7 +165,13 @@ def observe(
         Shapes that do not belong together, or values that are not finite.
     """
     boxes, weights = _checked(points, volumes, transfers)
-    region = sphere_of_box(points.n) if mask is None else np.asarray(mask, dtype=np.float32)
+    if mask is not None:
+        region = np.asarray(mask, dtype=np.float32)
+    elif premultiplied:
+        # A mask would blur the data against their weights.
+        region = np.ones((points.n,) * 3, dtype=np.float32)
+    else:
+        region = sphere_of_box(points.n)
     inside = torch.as_tensor(region, device=points.device)
     mean = (boxes * inside).sum(dim=(1, 2, 3), keepdim=True) / inside.sum()
     data = points.transform((boxes - mean) * inside)

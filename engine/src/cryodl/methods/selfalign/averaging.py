@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from cryodl.core.fourier.fsc import crossing_shell
 from cryodl.core.fourier.masked_fsc import MaskedFsc, masked_fsc
 from cryodl.core.volumes.averaging import WedgeAverage
 from cryodl.core.volumes.masks import estimate_mask, soft_sphere
+from cryodl.core.volumes.particle_average import average_particles
 from cryodl.errors import InputError
 from cryodl.methods.selfalign.inputs import CheckedParticles
 
@@ -60,12 +61,29 @@ def average_halves(
                 f"half set {half}: has no particles, expected some in each; correct "
                 "rlnRandomSubset or give more particles"
             )
+    if particles.image_kind == "tilt_stack":
+        return _of_tilt_images(checked, rotations, shifts_px, halves, chosen)
     for start in range(0, len(chosen), _PARTICLES_OF_A_PASS):
         rows = chosen[start : start + _PARTICLES_OF_A_PASS]
         volumes, transfers = checked.read(rows)
         total.add(volumes, rotations[rows], shifts_px[rows], transfers, half_sets=halves[rows])
     half1, half2 = total.halves(floor=0.1)
     return HalfMaps(half1, half2, total.result(floor=0.1))
+
+
+def _of_tilt_images(
+    checked: CheckedParticles,
+    rotations: Floats,
+    shifts_px: Floats,
+    halves: NDArray[np.int64],
+    chosen: NDArray[np.integer],
+) -> HalfMaps:
+    """Average from the images themselves, which is more exact than from their volumes."""
+    shifts = shifts_px * checked.pixel_size_angstrom
+    posed = checked.particles.with_poses(rotations, shifts).with_half_sets(halves)
+    found = average_particles(posed.subset(chosen), replace(checked.settings, floor=0.1))
+    sign = np.float32(checked.sign)
+    return HalfMaps(sign * found.half1, sign * found.half2, sign * found.average)
 
 
 def agreement(

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from cryodl.core.alignment.spectra import FourierPoints, spectral_power, spectral_snr
 from cryodl.core.fourier.wedge import missing_wedge
 from cryodl.core.geometry.rotations import angular_distance_degrees
 from cryodl.core.geometry.symmetry import symmetry_matrices
@@ -45,8 +46,20 @@ class Material:
     reference: NDArray[np.float32] | None
     particles: NDArray[np.float32] | None
     wedge: NDArray[np.float32] | None
+    noise: NDArray[np.float32] | None
     box_px: int
     pixel_size_angstrom: float
+
+    def source(self, settings: PairSettings, *, shared_noise: bool = False) -> PairSource:
+        """Return what makes pairs of it."""
+        return PairSource(
+            settings,
+            self.reference,
+            self.particles,
+            self.wedge,
+            noise=self.noise,
+            shared_noise=shared_noise,
+        )
 
 
 def run_train(config: TrainConfig, run: RunFolder) -> None:
@@ -62,7 +75,7 @@ def run_train(config: TrainConfig, run: RunFolder) -> None:
     material = _material(config, run)
     size = PRESETS[config.preset]
     pairs = _pair_settings(config, material)
-    source = PairSource(pairs, material.reference, material.particles, material.wedge)
+    source = material.source(pairs)
     grid = proposer_grid(config.preset, config.symmetry)
     network = build_network(config.preset, pairs.max_shift_px, config.seed, len(grid))
     start_network(network, material.reference, material.wedge, grid)
@@ -115,10 +128,11 @@ def _material(config: TrainConfig, run: RunFolder) -> Material:
     reference = None
     if config.reference is not None:
         reference = check_map(config.reference, "reference", box, pixel)
-    particles, wedge = None, None
+    particles, wedge, noise = None, None, None
     if checked is not None:
         chosen = np.arange(min(_MOST_PARTICLES, len(checked.particles)))
         volumes, transfers = checked.read(chosen)
+        noise = _noise_spectrum(volumes, transfers)
         particles = volumes if config.source != "reference" else None
         wedge = None if transfers is None else transfers.reshape(-1, box, box, box)[0]
     if config.tilt_min is not None and config.tilt_max is not None:
@@ -126,7 +140,17 @@ def _material(config: TrainConfig, run: RunFolder) -> Material:
         wedge = missing_wedge(box, config.tilt_min, config.tilt_max, tilt_axis_degrees=axis)
     if wedge is None:
         run.log("warning: no tilts are known; pairs have no missing wedge (--tilt-min, --tilt-max)")
-    return Material(reference, particles, wedge, box, pixel)
+    return Material(reference, particles, wedge, noise, box, pixel)
+
+
+def _noise_spectrum(
+    volumes: NDArray[np.float32], transfers: NDArray[np.float32] | None
+) -> NDArray[np.float32]:
+    """Return the power of the noise of particles by shell."""
+    n = volumes.shape[1]
+    points = FourierPoints(n, (n - 1) // 2)
+    power = spectral_power(points, volumes, transfers)
+    return power / (1 + spectral_snr(points, volumes, transfers))
 
 
 def _pair_settings(config: TrainConfig, material: Material) -> PairSettings:
@@ -201,9 +225,8 @@ def _report(
     network = proposer.network.to("cpu")
     # Seeds that training never sees.
     fresh = replace(pairs, seed=pairs.seed + 1_000_003)
-    parts = (material.reference, material.particles, material.wedge)
     angles, moves = errors_of_fresh_pairs(
-        network, PairSource(fresh, *parts), proposer.grid, config.symmetry
+        network, material.source(fresh), proposer.grid, config.symmetry
     )
     run.add_value("test_median_degrees", float(np.median(angles)))
     run.add_value("test_mean_shift_px", float(moves.mean()))
@@ -219,7 +242,7 @@ def _report(
     report.figure(histograms({"Angle (degrees)": angles}), "Errors of the network alone.")
     if material.particles is not None and not pairs.fixed_template:
         shared, _ = errors_of_fresh_pairs(
-            network, PairSource(fresh, *parts, shared_noise=True), proposer.grid, config.symmetry
+            network, material.source(fresh, shared_noise=True), proposer.grid, config.symmetry
         )
         run.add_value("test_median_degrees_shared_noise", float(np.median(shared)))
         report.text(
