@@ -72,11 +72,15 @@ class LatentStep(nn.Module):
     def __init__(self, model: DensityModel, settings: StepSettings, directions: Tensor) -> None:
         super().__init__()
         self.model, self.settings = model, settings
+        head = model.network.pose_head
+        if head is not None:
+            head.requires_grad_(settings.pose_network)
         self.voxels = max(1.0, float((model.mask > 0.5).sum()))
         count, zdim = len(directions), model.network.size.zdim
         self.register_buffer("directions", directions.float())
         self.register_buffer("bank", torch.zeros(count, zdim))
-        self.register_buffer("encoded", torch.zeros(count, dtype=torch.bool))
+        # 0 or 1; not every way of talking between processes knows truth values
+        self.register_buffer("encoded", torch.zeros(count, dtype=torch.uint8))
         self.register_buffer("snr", torch.tensor(_SNR_START))
 
     directions: Tensor
@@ -177,7 +181,7 @@ class LatentStep(nn.Module):
             torch.distributed.all_gather_object(parts, (index.cpu(), mean.cpu()))
             index = torch.cat([p[0] for p in parts]).to(mean.device)
             mean = torch.cat([p[1] for p in parts]).to(mean.device)
-        keep = torch.where(self.encoded[index], _KEEP, 0.0)[:, None]
+        keep = (_KEEP * self.encoded[index].float())[:, None]
         self.bank[index] = keep * self.bank[index] + (1 - keep) * mean
-        self.encoded[index] = True
+        self.encoded[index] = 1
         self.snr.mul_(_SNR_KEEP).add_((1 - _SNR_KEEP) * snr.detach())

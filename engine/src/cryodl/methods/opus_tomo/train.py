@@ -273,7 +273,7 @@ def _step_settings(training: Training) -> StepSettings:
 
 def _leave_out_nothing(training: Training, step: LatentStep) -> None:
     """Make sure that every particle that is trained on was trained on."""
-    missed = training.members[~step.encoded.numpy()[training.members]]
+    missed = training.members[step.encoded.numpy()[training.members] == 0]
     if len(missed):
         raise RuntimeError(f"{len(missed)} particles were never in a batch")
 
