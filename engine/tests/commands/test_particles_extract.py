@@ -249,10 +249,26 @@ def test_resumed_run_keeps_finished_tomograms(folder):
     assert Path(second).stat().st_mtime_ns != times[1]
     assert result()[0]["kept"] == 4
     # Other points under the same name: the tomogram is done again.
+    files = json.loads(Path("run/result.json").read_text())["files"]
+    assert {"subtomograms/TS_1/extracted.json", "subtomograms/TS_2/TS_2_mean.mrc"} < set(files)
     Path("run/result.json").unlink()
     np.savetxt("TS_1.txt", POINTS + 1, fmt="%.3f")
     assert extract("--resume", **both) == 0
     assert Path(first).stat().st_mtime_ns != times[0]
+
+
+def test_resumed_run_leaves_no_box_of_points_that_are_gone(folder, monkeypatch):
+    def crash(*_):
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("cryodl.commands.particles_extract.make_set", crash)
+        assert extract() == 1
+    assert Path("run/subtomograms/TS_1/TS_1_000002.mrc").exists()
+    np.savetxt("TS_1.txt", POINTS[:1], fmt="%.3f")
+    assert extract("--resume") == 0
+    boxes = sorted(p.name for p in Path("run/subtomograms/TS_1").iterdir())
+    assert boxes == ["TS_1_000001.mrc", "TS_1_mean.mrc", "extracted.json"]
 
 
 def test_overwriting_leaves_no_box_of_the_earlier_run(folder):

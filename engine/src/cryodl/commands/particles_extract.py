@@ -57,6 +57,8 @@ def run_extract(config: ParticlesExtractConfig, run: RunFolder) -> None:
         f"{first.binning:g}, matter taken as {config.contrast}"
     )
     accounts = _extract_all(plan.jobs, config, run, total)
+    for job, account in zip(plan.jobs, accounts):
+        run.add_files(_names(run, [job.account_path, *job.files(account.kept)]))
     dropped = plan.dropped + sum((Counter(a.dropped) for a in accounts), Counter())
     kept = sum(len(account.kept) for account in accounts)
     for reason, count in dropped.items():
@@ -97,9 +99,16 @@ def _extract_all(
     earlier = total - sum(len(job.points_px) for job in open_jobs)
     if len(open_jobs) < len(jobs):
         run.log(f"{len(jobs) - len(open_jobs)} tomograms were finished before")
+    for job in jobs:  # which boxes there will be is known in the end alone
+        every = job.files(list(range(len(job.points_px))))
+        run.expect_files(_names(run, [job.account_path, *every]))
     fresh = extract_tomograms(open_jobs, config.ncpus, Pace(run, earlier, total))
     found = {job.name: account for job, account in zip(open_jobs, fresh)}
     return [account or found[job.name] for job, account in zip(jobs, known)]
+
+
+def _names(run: RunFolder, paths: list[Path]) -> list[str]:
+    return [path.relative_to(run.folder).as_posix() for path in paths]
 
 
 def _verify(jobs: list[TomogramJob], accounts: list[TomogramAccount], star: Path) -> None:

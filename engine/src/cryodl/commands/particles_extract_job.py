@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 from collections import Counter
@@ -34,7 +33,6 @@ AT_BORDER = "the box reaches beyond the tomogram"
 OUT = "the point lies outside the tomogram"
 NOT_FINITE = "the box holds values that are not finite"
 BLANK = "the box is blank"
-_ACCOUNT = "extracted.json"
 
 
 @dataclass(frozen=True)
@@ -105,6 +103,11 @@ class TomogramJob:
         paths += [self.mean_path] if kept else []
         return paths + ([self.wedge_path] if self.tilts_degrees else [])
 
+    @property
+    def account_path(self) -> Path:
+        """Return the file that tells what became of the points."""
+        return self.folder / "extracted.json"
+
 
 @dataclass(frozen=True)
 class TomogramAccount:
@@ -138,7 +141,7 @@ class TomogramAccount:
 def earlier_account(job: TomogramJob) -> TomogramAccount | None:
     """Return the account of a run that finished this tomogram, if all it wrote is still there."""
     try:
-        content = json.loads((job.folder / _ACCOUNT).read_text(encoding="utf-8"))
+        content = json.loads(job.account_path.read_text(encoding="utf-8"))
         account = TomogramAccount(**content)
     except (OSError, ValueError, TypeError):
         return None
@@ -171,7 +174,7 @@ def extract_tomogram(job: TomogramJob, done: Callable[[int], Any]) -> TomogramAc
     """
     tomogram = open_tomogram(job.path, pixel_size_angstrom=job.pixel_size_angstrom)
     settings = job.settings
-    _clear(job)
+    job.account_path.unlink(missing_ok=True)  # not true any more once the first box is written
     job.folder.mkdir(parents=True, exist_ok=True)
     pixel_size = tomogram.pixel_size_angstrom * settings.binning
     states = border_states(
@@ -215,7 +218,7 @@ def extract_tomogram(job: TomogramJob, done: Callable[[int], Any]) -> TomogramAc
         mean=statistics.mean if statistics else None,
         deviation=statistics.deviation if statistics else None,
     )
-    write_json(job.folder / _ACCOUNT, asdict(account))
+    write_json(job.account_path, asdict(account))
     return account
 
 
@@ -249,13 +252,6 @@ def _write_wedge(job: TomogramJob, pixel_size_angstrom: float) -> None:
     write_volume(
         job.wedge_path, wedge, pixel_size_angstrom=pixel_size_angstrom, label="Missing wedge"
     )
-
-
-def _clear(job: TomogramJob) -> None:
-    """Remove what an earlier run left in the folder, the account first."""
-    (job.folder / _ACCOUNT).unlink(missing_ok=True)
-    for path in job.folder.glob(f"{glob.escape(job.name)}_*.mrc"):
-        path.unlink()
 
 
 def _key(job: TomogramJob) -> str:

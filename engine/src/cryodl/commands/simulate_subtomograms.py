@@ -45,8 +45,8 @@ def run_subtomograms(config: SimulateSubtomogramsConfig, run: RunFolder) -> None
         f"{config.number} subtomograms of {config.box_size_px} px, {config.pixel_size:g} A a "
         f"pixel, {len(simulator.tilts().tilt_angles_degrees)} tilts"
     )
-    first = _write_volumes(config, run, simulator)
     images = [f"subtomograms/{i + 1:06d}.mrc" for i in range(config.number)]
+    first = _write_volumes(config, run, simulator, images)
     ctf_images = _write_transfers(config, run, simulator)
     _write_tables(config, run, simulator, images, ctf_images)
     _write_truth(config, run, simulator)
@@ -84,16 +84,17 @@ def settings_of(config: SimulateSubtomogramsConfig) -> SubtomogramSettings:
 
 
 def _write_volumes(
-    config: SimulateSubtomogramsConfig, run: RunFolder, simulator: SubtomogramSimulator
+    config: SimulateSubtomogramsConfig,
+    run: RunFolder,
+    simulator: SubtomogramSimulator,
+    images: list[str],
 ) -> list[np.ndarray]:
     """Write one file a particle; return the first few."""
-    folder = run.path("subtomograms")
-    folder.mkdir(exist_ok=True)
-    for left_over in folder.glob("[0-9]*.mrc"):
-        left_over.unlink()  # of a longer run that this one replaces
+    run.path("subtomograms").mkdir(exist_ok=True)
+    run.add_files(images)
     first = []
     for index, volume in enumerate(simulator):
-        write_volume(folder / f"{index + 1:06d}.mrc", volume, pixel_size_angstrom=config.pixel_size)
+        write_volume(run.path(images[index]), volume, pixel_size_angstrom=config.pixel_size)
         if index < _SHOWN:
             first.append(volume)
         run.progress(0.95 * (index + 1) / config.number, f"particle {index + 1}")
@@ -106,14 +107,12 @@ def _write_transfers(
     """Write the transfer volumes; return the name that belongs to each particle."""
     if not config.ctf_volumes:
         return []
-    folder = run.path("ctf")
-    folder.mkdir(exist_ok=True)
-    for left_over in folder.glob("[0-9]*.mrc"):
-        left_over.unlink()
+    run.path("ctf").mkdir(exist_ok=True)
     if not (config.ctf and config.defocus_spread > 0 and config.imaging == "tilt-series"):
         run.write_map("ctf", "ctf/ctf.mrc", simulator.transfer(0), pixel_size_angstrom=1.0)
         return ["ctf/ctf.mrc"] * config.number
     names = [f"ctf/{i + 1:06d}.mrc" for i in range(config.number)]
+    run.add_files(names)
     for index, name in enumerate(names):
         write_volume(run.path(name), simulator.transfer(index), pixel_size_angstrom=1.0)
     return names

@@ -175,6 +175,56 @@ def test_overwrite_removes_the_results_of_a_run_that_did_not_finish(tmp_path):
         assert names(tmp_path / "run") == [".lock", "config.json"]
 
 
+def test_files_without_keys_are_results_and_are_cleared(tmp_path):
+    folder, boxes = tmp_path / "run", [f"boxes/{i}.mrc" for i in range(3)]
+    with open_run(folder) as run:
+        run.add_files(boxes)
+        run.add_files(boxes[:1])  # again
+        (folder / "boxes").mkdir()
+        for name in boxes[:2]:
+            run.path(name).write_text("x")
+        with pytest.raises(CryodlError, match=r"2\.mrc: found no such result"):
+            run.finish()
+        run.path(boxes[2]).write_text("x")
+        run.finish()
+    result = json.loads((folder / "result.json").read_text())
+    assert result["files"] == [*boxes, "report.html"] and "boxes" not in result
+    (folder / "boxes" / "mine.txt").write_text("mine")
+    with open_run(folder, overwrite=True):
+        assert names(folder) == [".lock", "config.json", "mine.txt"]
+
+
+def test_expected_files_that_are_no_result_are_removed(tmp_path):
+    folder = tmp_path / "run"
+    with pytest.raises(RuntimeError), open_run(folder) as run:
+        run.expect_files(["a/1.mrc", "a/2.mrc", "b/3.mrc"])
+        for name in ("a/1.mrc", "a/2.mrc", "b/3.mrc"):
+            run.path(name).parent.mkdir(exist_ok=True)
+            run.path(name).write_text("x")
+        raise RuntimeError("crash")
+    with open_run(folder, resume=True) as run:
+        run.expect_files(["a/1.mrc", "a/9.mrc"])
+        run.add_files(["a/1.mrc"])
+        run.finish()
+    assert {"1.mrc"} == set(names(folder)) & {"1.mrc", "2.mrc", "3.mrc"}
+    assert not (folder / "b").exists()
+    with open_run(folder, resume=True) as run:
+        assert run.finished_before  # what was only expected need not be there
+
+
+def test_expected_files_of_a_crash_are_cleared(tmp_path):
+    (tmp_path / "precious.mrc").write_text("mine")
+    with pytest.raises(RuntimeError), open_run(tmp_path / "run") as run:
+        run.expect_files(["half.mrc", "../precious.mrc"])
+        run.path("half.mrc").write_text("x")
+        raise RuntimeError("crash")
+    with open_run(tmp_path / "run", overwrite=True) as run:
+        assert names(tmp_path / "run") == [".lock", "config.json"]
+        run.expect_files(["../precious.mrc"])
+        run.finish()
+    assert (tmp_path / "precious.mrc").read_text() == "mine"
+
+
 def test_overwrite_never_leaves_the_folder(tmp_path):
     (tmp_path / "precious.mrc").write_text("mine")
     finish_run(tmp_path / "run")

@@ -8,6 +8,7 @@ import shlex
 import shutil
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,6 +20,7 @@ from cryodl.core.config.registry import Command
 from cryodl.core.config.schema import flag
 from cryodl.core.io.atomic import atomic_path, write_json
 from cryodl.core.io.mrc import Volume, write_volume
+from cryodl.core.run.files import JOURNAL_NAME, RESULT_NAME, RunFiles
 from cryodl.core.run.lock import LOCK_NAME, FolderLock
 from cryodl.core.run.records import library_versions, plain
 from cryodl.core.run.report import Report
@@ -36,11 +38,10 @@ OWN_FILES = (
     "log.txt",
     "metrics.jsonl",
     "progress.json",
-    "result.json",
+    RESULT_NAME,
     "report.html",
-    ".files",
+    JOURNAL_NAME,
 )
-_JOURNAL = ".files"  # result files of a run that has not finished
 _LEFTOVERS = ".cryodl-*"  # what a kill leaves of an atomic write
 _PROGRESS_INTERVAL_SECONDS = 1.0
 
@@ -73,7 +74,7 @@ class RunFolder:
         self.report = Report(f"cryodl {command.name}")
         self.finished_before = False
         self._results: dict[str, Any] = {}
-        self._files: list[str] = []
+        self._files = RunFiles(self.folder)
         self._started = time.monotonic()
         self._progress_written = 0.0
         self._first_progress: tuple[float, float] | None = None
@@ -100,19 +101,22 @@ class RunFolder:
         self._was_empty = not self._present()
         previous = self._previous_config()
         if self.config.overwrite:
-            self._clear()
+            self._files.clear(OWN_FILES)
         elif previous is not None:
             self._check_resumable(previous)
-            self.finished_before = self._is_finished()
+            self.finished_before = self._files.are_whole()
         if not self.finished_before:
-            (self.folder / "result.json").unlink(missing_ok=True)
+            (self.folder / RESULT_NAME).unlink(missing_ok=True)
             self._note_settings()
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         """Release the folder; leave no trace when bad input made the run impossible."""
         if isinstance(error, (InputError, ConfigError, DeviceError)) and self._leave_no_trace():
             with contextlib.suppress(OSError):
-                shutil.rmtree(self.folder) if self.folder in self._made else self._clear()
+                if self.folder in self._made:
+                    shutil.rmtree(self.folder)
+                else:
+                    self._files.clear(OWN_FILES)
         self._lock.release()
         if error is not None:
             for folder in reversed(self._made):
@@ -204,35 +208,6 @@ class RunFolder:
                     "start afresh"
                 )
 
-    def _is_finished(self) -> bool:
-        """Return whether the earlier run ended well and all its files are still there."""
-        earlier = self._earlier_files()
-        return (self.folder / "result.json").exists() and all(map(Path.is_file, earlier))
-
-    def _earlier_files(self) -> list[Path]:
-        """Return the result files that a run in this folder noted, finished or not."""
-        names: list[str] = []
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            result = json.loads((self.folder / "result.json").read_text(encoding="utf-8"))
-            names += result.get("files", [])
-        with contextlib.suppress(OSError, ValueError):
-            names += (self.folder / _JOURNAL).read_text(encoding="utf-8").splitlines()
-        return [self.folder / name for name in names]
-
-    def _clear(self) -> None:
-        """Remove what an earlier run wrote, and nothing else."""
-        top = self.folder.resolve()
-        for path in (*self._earlier_files(), *(self.folder / name for name in OWN_FILES)):
-            if top not in path.resolve().parents:
-                continue  # a path that leads elsewhere is none of ours to remove
-            if path.is_file() or path.is_symlink():
-                path.unlink()
-            for above in path.resolve().parents:
-                if above == top or not above.is_dir() or any(above.iterdir()):
-                    break
-                above.rmdir()
-        shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
-
     def _note_settings(self) -> None:
         self._write_json(
             "config.json",
@@ -317,12 +292,18 @@ class RunFolder:
     def add_file(self, key: str, name: str) -> None:
         """Note a result file, by its path relative to the folder."""
         self._results[key] = name
-        self._promise(name)
+        self.add_files([name])
 
-    def _promise(self, name: str) -> None:
-        self._files.append(name)
-        with (self.folder / _JOURNAL).open("a", encoding="utf-8") as journal:
-            journal.write(name + "\n")
+    def add_files(self, names: Iterable[str]) -> None:
+        """Note result files that need no key of their own, best before they are written.
+
+        All have to be there when the run finishes; a later run with --overwrite removes them.
+        """
+        self._files.promise(names)
+
+    def expect_files(self, names: Iterable[str]) -> None:
+        """Note files that the run may write; those that are no result by the end are removed."""
+        self._files.expect(names)
 
     def write_map(
         self,
@@ -359,23 +340,22 @@ class RunFolder:
         CryodlError
             A promised file is missing or empty: a bug of ours, never reported as success.
         """
-        for name in self._files:
-            path = self.path(name)
-            if not path.is_file() or path.stat().st_size == 0:
-                raise CryodlError(f"{path}: found no such result after the run; report this bug")
+        for path in self._files.absent():
+            raise CryodlError(f"{path}: found no such result after the run; report this bug")
+        self._files.drop_unpromised()
         with atomic_path(self.path("report.html")) as temporary:
             temporary.write_text(self.report.html(self.config, self._results), encoding="utf-8")
-        self._files.append("report.html")
+        self.add_files(["report.html"])
         self._write_json(
-            "result.json",
+            RESULT_NAME,
             {
                 **self._results,
                 "report": "report.html",
                 "command": self.command.name,
                 "version": cryodl.__version__,
                 "seconds": round(time.monotonic() - self._started, 1),
-                "files": sorted(set(self._files)),
+                "files": self._files.names(),
             },
         )
-        (self.folder / _JOURNAL).unlink(missing_ok=True)
+        self._files.close()
         self.progress(1.0, "done")
