@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,11 +10,12 @@ from numpy.typing import NDArray
 
 from cryodl.commands.particles_extract_config import ParticlesExtractConfig
 from cryodl.commands.particles_extract_job import TomogramAccount
-from cryodl.commands.particles_extract_plan import Plan
+from cryodl.commands.particles_extract_plan import NO_TOMOGRAM, Plan
+from cryodl.core.fourier.grids import shell_index
+from cryodl.core.fourier.shells import shell_mean
 from cryodl.core.io.mrc import read_volume
 from cryodl.core.run.figures import central_slices, new_figure
 from cryodl.core.run.folder import RunFolder
-from cryodl.core.volumes.boxes import border_mean
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 _SHOWN, _COLUMNS = 24, 8
 _MOST_FILLED = 0.2
 _MOST_DROPPED = 0.3
+_SURE = 6.0  # standard deviations of a voxel, over the root of how many there are
 
 
 def write_report(
@@ -31,7 +34,6 @@ def write_report(
     """Fill the report, and say what looks doubtful."""
     report = run.report
     kept = sum(len(account.kept) for account in accounts)
-    filled = sum(account.filled for account in accounts)
     pixel = accounts[0].pixel_size_angstrom
     report.fact("particles", str(kept))
     report.fact("dropped", str(plan.read - kept))
@@ -62,7 +64,7 @@ def write_report(
             for job, account in zip(plan.jobs, accounts)
         ],
     )
-    _doubts(config, run, plan, kept, filled, mean)
+    _doubts(config, run, plan, accounts, mean)
 
 
 def mean_box(plan: Plan, accounts: list[TomogramAccount]) -> NDArray[np.float64]:
@@ -95,16 +97,21 @@ def _doubts(
     config: ParticlesExtractConfig,
     run: RunFolder,
     plan: Plan,
-    kept: int,
-    filled: int,
+    accounts: list[TomogramAccount],
     mean: NDArray[np.float64],
 ) -> None:
+    kept = sum(len(account.kept) for account in accounts)
+    filled = sum(account.filled for account in accounts)
     doubts = []
+    lost = plan.dropped + sum((Counter(account.dropped) for account in accounts), Counter[str]())
     if plan.read - kept > _MOST_DROPPED * plan.read:
-        doubts.append(
-            f"{plan.read - kept} of {plan.read} points gave no particle: see the reasons in the "
-            "log, and whether the points count in the pixel size they are taken to count in."
-        )
+        reasons = "; ".join(f"{count}: {reason}" for reason, count in lost.most_common())
+        doubts.append(f"{plan.read - kept} of {plan.read} points gave no particle ({reasons}).")
+        if lost.most_common(1)[0][0] != NO_TOMOGRAM:
+            doubts[-1] += (
+                " See whether they count in the pixel size they are taken to count in; a smaller "
+                "box or --border fill keeps more."
+            )
     if filled > _MOST_FILLED * kept:
         doubts.append(
             f"{filled} of {kept} boxes reach beyond their tomogram and were filled there: such "
@@ -116,16 +123,29 @@ def _doubts(
             f"The tilts of {len(unknown)} tomograms are not known, such as {unknown[0]}: the STAR "
             "file names no missing wedges; give --tilt-min and --tilt-max to have one for all."
         )
-    n = config.box_size_px
-    middle = mean[tuple(slice(n // 2 - n // 8, n // 2 + n // 8 + 1) for _ in range(3))]
-    spread = float(mean.std())
-    difference = float(middle.mean()) - border_mean(mean)
-    if spread > 0 and difference < -0.5 * spread:
+    if looks_inverted(mean):
+        other = "dark" if config.contrast == "bright" else "bright"
         doubts.append(
-            "The middle of the mean box is darker than its border. If matter is dark in the "
-            f"tomograms, which were taken as {config.contrast}, extract again with --contrast "
-            f"{'dark' if config.contrast == 'bright' else 'bright'}."
+            "The mean box is darker than its border where it differs most. Matter was taken as "
+            f"{config.contrast} in the tomograms: if it is {other}, extract again with --contrast "
+            f"{other}."
         )
     for doubt in doubts:
         run.report.distrust(doubt)
         run.log(f"note: {doubt}")
+
+
+def looks_inverted(mean: NDArray[np.float64]) -> bool:
+    """Tell whether matter is dark in the mean of many boxes.
+
+    Of the shells about the middle the one counts that differs from the border most surely. A hollow
+    particle is dark in the very middle, but its wall has more voxels.
+    """
+    n = len(mean)
+    index = shell_index(n)
+    outside = mean[index >= n // 2]
+    counts = np.bincount(index.ravel())[: n // 2]
+    means = shell_mean(mean, index, n // 2)
+    strengths = (means - outside.mean()) * np.sqrt(counts)
+    strongest = float(strengths[np.abs(strengths).argmax()])
+    return strongest < -_SURE * max(float(outside.std()), 1e-6 * float(np.abs(mean).max()))
