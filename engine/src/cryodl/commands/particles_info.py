@@ -106,7 +106,8 @@ def lines(particles: ParticleSet, account: dict[str, Any]) -> list[str]:
     if any(account["half_sets"]):
         found.append("half sets of {} and {}".format(*account["half_sets"]))
     if account["classes"]:
-        found.append(f"{len(account['classes'])} classes")
+        count = len(account["classes"])
+        found.append(f"{count} class{'es' if count > 1 else ''}")
     return found
 
 
