@@ -49,7 +49,7 @@ class Choices:
 
 
 PRESETS = {
-    "demo": Choices(NetworkSize("compact", 1.0, 8, 4, 32), 32, None, 16, 8, 2e-3),
+    "demo": Choices(NetworkSize("compact", 1.0, 8, 4, 32), 32, None, 12, 8, 2e-3),
     "small": Choices(NetworkSize("published", 0.25, 8, 4, 80), 64, None, 30, 8, 5e-4),
     "default": Choices(NetworkSize("published", 1.0, 8, 4, 160), 152, None, 40, 8, 1e-4, 1.0),
     "legacy": Choices(
