@@ -11,10 +11,17 @@ from scipy import ndimage
 
 from cryodl.methods.autoencoder3d.losses import IGNORED
 from cryodl.methods.autoencoder3d.model import Autoencoder
-from cryodl.methods.autoencoder3d.pose_normalization import Pose, matter, undo_pose
+from cryodl.methods.autoencoder3d.pose_normalization import (
+    Pose,
+    ball,
+    matter,
+    otsu,
+    undo_pose,
+)
 from cryodl.methods.autoencoder3d.trained import Trained
 
 _SMOOTH_PX = 1.0  # of the box of 32, before an average is cut
+_ENVELOPE = 0.2
 _MOST_REACH = 1.0  # box edges: particles farther away are not in the box
 
 
@@ -49,6 +56,7 @@ def select_masks(
     classes: NDArray[np.int64],
     source: str,
     threshold: str,
+    grow_px: float,
     *,
     network: Autoencoder,
     groups: dict[str, NDArray],
@@ -65,7 +73,9 @@ def select_masks(
     source : str
         ``average``, ``decoded`` or ``center``.
     threshold : str
-        See `matter`.
+        ``envelope``, or as in `matter`.
+    grow_px : float
+        By how much masks are grown.
     network : Autoencoder
         To decode with.
     groups : dict
@@ -75,15 +85,17 @@ def select_masks(
     """
     standard = [Pose(trained.rotations[i], trained.centres_px[i]) for i in rows]
     if source == "average":
-        cut = [_cut(average, threshold) for average in averages]
+        cut = [cut_mask(average, threshold, grow_px) for average in averages]
         poses = [Pose(groups["rotations"][i], groups["centres_px"][i]) for i in rows]
         return Selected(rows, classes, [cut[groups["labels"][i]] for i in rows], poses)
     labels = groups["labels"]
     if source == "center":
         means = {k: trained.codes[labels == k].mean(axis=0) for k in np.unique(labels[rows])}
-        found = {k: _cut(_decoded(network, code), threshold) for k, code in means.items()}
+        found = {
+            k: cut_mask(_decoded(network, code), threshold, grow_px) for k, code in means.items()
+        }
         return Selected(rows, classes, [found[labels[i]] for i in rows], standard)
-    masks = [_cut(_decoded(network, trained.codes[i]), threshold) for i in rows]
+    masks = [cut_mask(_decoded(network, trained.codes[i]), threshold, grow_px) for i in rows]
     return Selected(rows, classes, masks, standard)
 
 
@@ -126,8 +138,26 @@ def in_reach(
     return np.flatnonzero(near)
 
 
-def _cut(volume: NDArray[np.float32], threshold: str) -> NDArray[np.float32]:
-    return matter(volume, threshold, _SMOOTH_PX).astype(np.float32)
+def cut_mask(
+    volume: NDArray[np.float32], threshold: str, grow_px: float = 0.0
+) -> NDArray[np.float32]:
+    """Return 1 inside the piece of matter nearest the centre, grown by some voxels."""
+    level = threshold
+    if threshold == "envelope":
+        level = _envelope(ndimage.gaussian_filter(volume, _SMOOTH_PX * volume.shape[0] / 32))
+    region = matter(volume, level, _SMOOTH_PX)
+    if grow_px > 0 and region.any():
+        region = ndimage.distance_transform_edt(~region) <= grow_px
+    return region.astype(np.float32)
+
+
+def _envelope(smooth: NDArray[np.float32]) -> str:
+    """Return the level a fifth of the way from background to matter, in deviations."""
+    values = smooth[ball(smooth.shape[0])]
+    split = otsu(values)
+    dark, bright = float(np.median(values[values <= split])), float(values[values > split].mean())
+    level = dark + _ENVELOPE * (bright - dark)
+    return str((level - float(values.mean())) / max(float(values.std()), 1e-12))
 
 
 @torch.inference_mode()

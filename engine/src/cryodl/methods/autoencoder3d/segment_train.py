@@ -142,6 +142,7 @@ def _selected(config: SegmentTrainConfig, result: dict[str, Any], trained: Train
         chosen.classes,
         config.label_from,
         config.threshold,
+        config.grow_px,
         network=network,
         groups=groups,
         averages=averages,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from pydantic import field_validator
+
 from cryodl.core.config.parameters import CommandConfig, parameter
 
 
@@ -29,10 +31,21 @@ class SegmentTrainConfig(CommandConfig):
         group="Labels",
     )
     threshold: str = parameter(
-        "otsu",
-        help="Where matter begins: otsu, or deviations above the mean.",
+        "envelope",
+        help="Where matter begins: envelope (a fifth of the way from background to matter), otsu "
+        "(half way), or deviations above the mean.",
         group="Labels",
         original="iso",
+    )
+    grow_px: float = parameter(
+        1.0,
+        help="By how much labels are grown, in voxels of the network's box: averages at low "
+        "resolution are cut too tightly.",
+        unit="px",
+        group="Labels",
+        expert=True,
+        ge=0,
+        le=8,
     )
     background: float = parameter(
         1.0,
@@ -43,6 +56,19 @@ class SegmentTrainConfig(CommandConfig):
         ge=0,
         le=10,
     )
+
+    @field_validator("threshold")
+    @classmethod
+    def _is_level(cls, value: str) -> str:
+        if value not in ("envelope", "otsu", "level-set"):
+            try:
+                float(value)
+            except ValueError:
+                raise ValueError(
+                    f"found {value!r}, expected envelope, otsu or a number of deviations; give one"
+                ) from None
+        return value
+
     epochs: int | None = parameter(
         None,
         help="Most epochs; by default 200, 40, 20.",
