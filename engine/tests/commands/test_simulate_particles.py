@@ -37,6 +37,10 @@ def test_writes_stack_and_truth(tmp_path):
     read = read_particles(run / "particles.star")
     assert len(read) == 30
     assert read.image_kind == "image"
+    true = read_particles(run / "truth/particles.star")
+    assert true.names == read.names and true.image_indices.tolist() == list(range(30))
+    assert truth["particles"]["rlnImageName"][29] == "000030@../particles.mrcs"
+    assert "rlnOriginZAngst" not in truth["particles"]
     assert "<img" in (run / "report.html").read_text()
 
 

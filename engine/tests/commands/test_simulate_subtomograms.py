@@ -9,6 +9,8 @@ import pytest
 from cryodl.cli import main
 from cryodl.core.geometry.rotations import euler_to_matrix
 from cryodl.core.io.mrc import read_volume
+from cryodl.core.io.particles.images import read_subtomogram
+from cryodl.core.io.particles.read import read_particles
 from cryodl.core.io.star import read_star
 
 SMALL = ["--box-size-px", "24", "--number", "6", "--tilt-increment", "10"]
@@ -51,10 +53,37 @@ def test_writes_particles_and_truth(tmp_path):
         "truth/reference_class2_state1.mrc",
     ]:
         assert read_volume(run / name, pixel_size_angstrom=10.0).data.shape == (24, 24, 24)
+    for place, table in ((run, known), (run / "truth", truth)):  # from where each STAR file lies
+        for label in ("rlnImageName", "rlnCtfImage"):
+            assert all((place / name).is_file() for name in table["particles"][label])
+    assert {f"subtomograms/{i:06d}.mrc" for i in range(1, 7)} < set(result["files"])
     facts = json.loads((run / "truth/truth.json").read_text())
     assert facts["snr_measured"] == pytest.approx(0.1, rel=0.15)
     assert facts["tilt_angles_degrees"][0] == -60
     assert "<img" in (run / "report.html").read_text()
+
+
+def test_particles_and_truth_are_read_as_one_set(tmp_path):
+    options = ["--structure", "rubisco", "p97", "--poses", "perturbed", "--pose-error", "5"]
+    assert simulate(tmp_path / "run", *options, "--max-shift-px", "2") == 0
+    (tmp_path / "run").rename(tmp_path / "moved")  # no name depends on where the run was
+    known, truth = (
+        read_particles(tmp_path / "moved" / name)
+        for name in ("particles.star", "truth/particles.star")
+    )
+    assert known.names == truth.names == [f"subtomograms/{i + 1:06d}.mrc" for i in range(6)]
+    assert known.image_kind == "volume" and known.box_size_px == 24
+    for one, other in zip(known.image_paths, truth.image_paths):
+        assert one.samefile(other)
+    assert len(truth.ctf_paths) == 6 and truth.ctf_paths[5].samefile(known.ctf_paths[0])
+    assert set(truth.classes) == {1, 2} and not known.classes.any()
+    np.testing.assert_array_equal(known.half_sets, truth.half_sets)
+    turned = np.einsum("nij,nij->n", known.rotations, truth.rotations)
+    degrees = np.degrees(np.arccos((turned - 1) / 2))
+    assert 1 < degrees.max() < 25
+    assert 5 < np.abs(truth.shifts_angstrom).max() <= 20 * np.sqrt(3)
+    file = tmp_path / "moved/subtomograms/000003.mrc"
+    np.testing.assert_array_equal(read_subtomogram(truth, 2), read_volume(file).data)
 
 
 def test_same_seed_same_files_and_a_shorter_run_leaves_none_behind(tmp_path):

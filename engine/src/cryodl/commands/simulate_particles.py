@@ -106,14 +106,13 @@ def _followed(
 def _write_tables(
     config: SimulateParticlesConfig, run: RunFolder, simulator: ImageSimulator
 ) -> None:
-    images = [f"{i + 1:06d}@particles.mrcs" for i in range(config.number)]
+    numbers = range(config.number)
     for name, rotations, shifts, true in (
         ("particles.star", simulator.known_rotations, simulator.known_shifts_px, False),
         ("truth/particles.star", simulator.rotations, simulator.shifts_px, True),
     ):
         columns: dict[str, object] = {
             "rlnMicrographName": [f"micrograph_{m + 1:05d}.mrc" for m in simulator.micrographs],
-            "rlnRandomSubset": simulator.half_sets,
         }
         if config.ctf:
             columns["rlnDefocusU"] = columns["rlnDefocusV"] = simulator.defocus_angstrom
@@ -125,14 +124,18 @@ def _write_tables(
             columns["cdlState"] = simulator.states
         write_particle_table(
             run.path(name),
-            images,
+            "image",
             rotations,
-            shifts[:, :2] * config.pixel_size,
+            shifts * [1, 1, 0] * config.pixel_size,
             optics=simulator.settings.optics,
+            columns=columns,
+            image_paths=[run.path("particles.mrcs")] * config.number,
+            image_indices=numbers,
+            names=[f"{i + 1:06d}@particles.mrcs" for i in numbers],
+            half_sets=simulator.half_sets,
+            classes=simulator.classes if true else None,
             pixel_size_angstrom=config.pixel_size,
             box_size_px=config.box_size_px,
-            dimensions=2,
-            columns=columns,
         )
     run.add_file("data", "particles.star")
     run.add_file("star", "particles.star")

@@ -131,15 +131,10 @@ def _write_tables(
         ("particles.star", simulator.known_rotations, simulator.known_shifts_px, False),
         ("truth/particles.star", simulator.rotations, simulator.shifts_px, True),
     ):
-        columns: dict[str, object] = {
-            "rlnMicrographName": "simulated",
-            "rlnRandomSubset": simulator.half_sets,
-        }
+        columns: dict[str, object] = {}
         if config.ctf:
             columns["rlnDefocusU"] = columns["rlnDefocusV"] = simulator.defocus_angstrom
             columns["rlnDefocusAngle"] = 0.0
-        if ctf_images:
-            columns["rlnCtfImage"] = ctf_images
         if true:
             columns["rlnClassNumber"] = simulator.classes
             columns["cdlState"] = simulator.states
@@ -149,14 +144,19 @@ def _write_tables(
             ]
         write_particle_table(
             run.path(name),
-            images,
+            "volume",
             rotations,
             shifts * config.pixel_size,
             optics=optics,
+            columns=columns,
+            image_paths=[run.path(image) for image in images],
+            ctf_paths=[run.path(image) for image in ctf_images],
+            names=images,
+            tomograms=["simulated"] * config.number,
+            half_sets=simulator.half_sets,
+            classes=simulator.classes if true else None,
             pixel_size_angstrom=config.pixel_size,
             box_size_px=config.box_size_px,
-            dimensions=3,
-            columns=columns,
         )
     run.add_file("star", "particles.star")
     run.add_file("truth_star", "truth/particles.star")

@@ -3,73 +3,79 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cryodl.core.geometry.rotations import matrix_to_euler
-from cryodl.core.io.star import write_star
+from cryodl.core.io.particles.dialects import ANGLES, ORIGINS_ANGSTROM
+from cryodl.core.io.particles.make import make_particles
+from cryodl.core.io.particles.model import ImageKind, ParticleSet
+from cryodl.core.io.particles.write import write_particles
 from cryodl.core.simulation.tilt_series import Optics
-
-_RELION31 = 30001
 
 
 def write_particle_table(
     path: Path,
-    images: Sequence[str] | None,
+    image_kind: ImageKind,
     rotations: np.ndarray,
     shifts_angstrom: np.ndarray,
     *,
     optics: Optics,
-    pixel_size_angstrom: float,
-    box_size_px: int,
-    dimensions: int,
     columns: Mapping[str, Any],
+    **others: Any,
 ) -> None:
     """Write particles with their poses.
 
     Parameters
     ----------
     path
-        The STAR file.
-    images
-        ``rlnImageName`` of each; None for particles that are still in their tomogram.
+        The STAR file; the files of the particles are named relative to its folder.
+    image_kind
+        As in `make_particles`.
     rotations, shifts_angstrom
-        A and s, ``x_particle = A x_reference - s``: (N, 3, 3) and (N, 3), or (N, 2) for images.
-    optics, pixel_size_angstrom, box_size_px
-        Go into the table of optics groups.
-    dimensions
-        3 for subtomograms, 2 for images.
+        A and s, ``x_particle = A x_reference - s``: (N, 3, 3) and (N, 3).
+    optics
+        Goes into the table of optics groups.
     columns
         More columns, a value or one for each particle.
+    others
+        What else `make_particles` takes.
     """
-    import pandas as pd
-
-    angles = matrix_to_euler(rotations)
-    table = pd.DataFrame({"rlnOpticsGroup": [1] * len(angles)})
-    if images is not None:
-        table.insert(0, "rlnImageName", list(images))
-    for column, label in enumerate(("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")):
-        table[label] = angles[:, column]
-    for column, axis in enumerate("XYZ"[: shifts_angstrom.shape[1]]):
-        table[f"rlnOrigin{axis}Angst"] = shifts_angstrom[:, column]
-    for label, values in columns.items():
-        table[label] = values
-    group: dict[str, object] = {
-        "rlnOpticsGroup": 1,
-        "rlnOpticsGroupName": "opticsGroup1",
-        "rlnVoltage": optics.voltage_kv,
-        "rlnSphericalAberration": optics.spherical_aberration_mm,
-        "rlnAmplitudeContrast": optics.amplitude_contrast,
-        "rlnImagePixelSize": pixel_size_angstrom,
-    }
-    if images is not None:
-        group.update(rlnImageSize=box_size_px, rlnImageDimensionality=dimensions)
-    write_star(path, {"optics": pd.DataFrame([group]), "particles": table}, version=_RELION31)
+    particles = make_particles(
+        image_kind=image_kind,
+        rotations=rotations,
+        shifts_angstrom=shifts_angstrom,
+        voltage_kv=optics.voltage_kv,
+        spherical_aberration_mm=optics.spherical_aberration_mm,
+        amplitude_contrast=optics.amplitude_contrast,
+        **others,
+    )
+    named = _named(particles, path)
+    # The columns of a pose are there even where it is not told.
+    poses = [*ANGLES, *ORIGINS_ANGSTROM[: 2 if image_kind == "image" else 3]]
+    for label, values in {**named, **dict.fromkeys(poses, 0.0), **columns}.items():
+        many = isinstance(values, (Sequence, np.ndarray)) and not isinstance(values, str)
+        particles = particles.with_column(label, values if many else [values] * len(particles))
+    write_particles(path, particles)
 
 
 def finite(value: float) -> float | None:
     """Return a number for JSON, None for infinity and NaN."""
     return value if math.isfinite(value) else None
+
+
+def _named(particles: ParticleSet, path: Path) -> dict[str, list[str]]:
+    """Return the names of the files as seen from the STAR file, so that the run can be moved."""
+    folder = path.absolute().parent
+    images = [os.path.relpath(file, folder) for file in particles.image_paths]
+    if particles.image_kind == "image":
+        numbers = particles.image_indices.tolist()
+        images = [f"{number + 1:06d}@{name}" for number, name in zip(numbers, images)]
+    found = {
+        "rlnImageName": images,
+        "rlnCtfImage": [os.path.relpath(file, folder) for file in particles.ctf_paths],
+    }
+    return {label: names for label, names in found.items() if names}

@@ -139,21 +139,15 @@ def _write_places(
         return
     write_particle_table(
         run.path("truth/particles.star"),
-        None,
+        "none",
         result.rotations,
         np.zeros((len(result.classes), 3)),
         optics=optics_of(config),
+        columns={"rlnClassNumber": result.classes, "cdlState": result.states},
+        coordinates_px=result.coordinates_px,
+        tomograms=["tomogram.mrc"] * len(result.classes),
+        classes=result.classes,
         pixel_size_angstrom=config.pixel_size,
-        box_size_px=0,
-        dimensions=3,
-        columns={
-            "rlnMicrographName": "tomogram.mrc",
-            "rlnCoordinateX": result.coordinates_px[:, 0],
-            "rlnCoordinateY": result.coordinates_px[:, 1],
-            "rlnCoordinateZ": result.coordinates_px[:, 2],
-            "rlnClassNumber": result.classes,
-            "cdlState": result.states,
-        },
     )
     run.add_file("truth_star", "truth/particles.star")
 
