@@ -30,6 +30,7 @@ from preferred_particles import DataSet, simulate
 COLUMNS = {
     "median error": "{:.2f}",
     "median in cone": "{:.2f}",
+    "tilt bias": "{:+.2f}",
     "median outside": "{:.2f}",
     "within 5": "{:.3f}",
     "within 10": "{:.3f}",

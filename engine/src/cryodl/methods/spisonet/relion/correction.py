@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from cryodl.core.fourier.filters import (
     apply_shell_profile,
+    apply_transfer,
     low_pass,
     radius_of_resolution_px,
     sphere,
@@ -87,7 +88,11 @@ def correct_maps(task: HalfMapTask, halves: dict[int, HalfMap]) -> dict[int, NDA
     if settings.fsc_weighting and settings.method == "published":
         maps = {half: fsc_weighting(volume, weight) for half, volume in maps.items()}
     _keep(task, "prepared", maps)
-    maps = run_network(task, maps, weight, mask, mean_cosine=_is_mean_cosine(task))
+    snr = snr_model(weight, mean_cosine=_is_mean_cosine(task))
+    if settings.method == "wiener":
+        maps = {half: apply_transfer(volume, snr.rho) for half, volume in maps.items()}
+    else:
+        maps = run_network(task, maps, weight, mask, mean_cosine=_is_mean_cosine(task))
     for volume in maps.values():
         check_map(volume, volume)  # before anything of RELION's is joined to it and hides a fault
     if settings.angular_whiten and limit < settings.whitening_low:
@@ -109,7 +114,6 @@ def correct_maps(task: HalfMapTask, halves: dict[int, HalfMap]) -> dict[int, NDA
     if len(own) < len(halves):  # the half maps are to be treated alike
         own = {}
     if settings.measured == "relion" and own:
-        snr = snr_model(weight, mean_cosine=_is_mean_cosine(task))
         maps = keep_measured(own, maps, snr)
     return {half: _beyond_limit(task, volume, own.get(half)) for half, volume in maps.items()}
 

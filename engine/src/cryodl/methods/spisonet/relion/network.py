@@ -73,13 +73,15 @@ def run_network(
 def correct_config(task: HalfMapTask, output: Path, *, both: bool) -> CorrectConfig:
     """Return the settings of the correction as those of ``cryodl spisonet correct``."""
     settings, call = task.settings, task.call
+    # `wiener` never comes here: it needs no correction beyond its weight.
+    method = "classical" if settings.method == "wiener" else settings.method
     previous = None if settings.retrain_each_iter else task.previous_model(output.name)
     return CorrectConfig(
         half1=call.result,
         half2=call.result if both else None,
         output=output,
         overwrite=True,
-        method=settings.method,
+        method=method,
         alpha=settings.alpha,
         beta=settings.beta,
         independent=settings.independent,

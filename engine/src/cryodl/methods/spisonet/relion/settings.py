@@ -54,10 +54,11 @@ class RelionSettings(BaseModel):
         "unregularised map, as the published program does.",
         group="Start",
     )
-    method: Literal["cross-direction", "published", "classical"] = parameter(
+    method: Literal["cross-direction", "published", "classical", "wiener"] = parameter(
         "cross-direction",
         help="How the network learns: from data measured in other directions, or by the published "
-        "equivariance loss; classical uses mask and positivity alone, without a network (new).",
+        "equivariance loss; classical uses mask and positivity alone, without a network; wiener "
+        "weighs each direction by its own signal to noise ratio and fills nothing (new).",
         group="Training",
     )
     retrain_each_iter: bool = parameter(
