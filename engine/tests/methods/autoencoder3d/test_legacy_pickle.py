@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from cryodl.errors import InputError
-from cryodl.methods.autoencoder3d.legacy import read_legacy_subvolumes, read_plain_pickle
+from cryodl.methods.autoencoder3d.legacy import read_legacy_subvolumes
+from cryodl.methods.autoencoder3d.plain_pickle import read_plain_pickle
 
 # Written by Python 2.7 with numpy 1.16, protocol 2: {'c': [1, 2L, 0.5], 'v': arange(3.) as float32}
 PYTHON2 = (
@@ -132,7 +133,7 @@ def test_large_arrays_stay_in_the_file(tmp_path):
     path.write_bytes(pickle.dumps(np.ones((256, 1024, 64), dtype=np.float32), protocol=4))
     program = (
         "import sys, resource\nfrom pathlib import Path\n"
-        "from cryodl.methods.autoencoder3d.legacy import read_plain_pickle\n"
+        "from cryodl.methods.autoencoder3d.plain_pickle import read_plain_pickle\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "v = read_plain_pickle(Path(sys.argv[1]))\n"
         "print(v.shape, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
