@@ -35,8 +35,13 @@ def tomogram_slices(
     """Draw central slices of a tomogram and of the specimen, with the particles near them."""
     from scipy import ndimage
 
-    figure = new_figure(2, 2, 9.0, 6.6)
-    depth, height, _ = volume.shape
+    depth, height, width = volume.shape
+    # Rows as tall as what they show, so that both have the same scale and no gap between them.
+    tall = 4.1 * (height + depth) / width + 1.3
+    figure = new_figure(2, 2, 9.0, min(max(tall, 3.5), 14.0))
+    grid = figure.axes[0].get_gridspec()
+    if grid is not None:
+        grid.set_height_ratios([height, max(depth, height / 8)])
     smooth = ndimage.gaussian_filter(volume, 1.0)
     for column, (name, shown) in enumerate((("tomogram", smooth), ("specimen", clean))):
         for row, (plane, right, up, across, level) in enumerate(
