@@ -270,7 +270,7 @@ def _appendAdded(output, changes, tomograms, pattern):
         item = _blank(pattern)
         item.setVolume(tomogram)
         item.setTomoId(point["tomogram"])
-        offset = originOffset(tomogram) * tomogram.getSamplingRate() / output.getSamplingRate()
+        offset = originOffset(tomogram, output.getSamplingRate())
         item.setPosition(*(np.array(point["xyz"]) * factor - offset), SCIPION)
         item.setMatrix(np.eye(4))
         item.setScore(point["score"])

@@ -21,6 +21,7 @@ from cryodl_plugin.tests.tomography_fixtures import (
     TOMOGRAM_SAMPLING,
     TomographyTest,
 )
+from cryodl_plugin.viewers.slices import sets
 
 PLACES = [place for found in POSITIONS.values() for place in found]
 
@@ -148,6 +149,36 @@ class TestCoordinates(TomographyTest):
         np.testing.assert_allclose(found, 2 * np.array(PLACES), atol=1e-6)
         self.assertFalse(table.hasImages())
         self.assertTrue(table.hasPlaces())
+
+    def testCoordinatesOfOtherVoxels(self):
+        """Points of half the tomograms' pixel size, both ways and in the viewer: one place."""
+        half = TOMOGRAM_SAMPLING / 2
+        fine = self.emptyCoordinates("fine")
+        fine.setSamplingRate(half)
+        for item in self.source.coordinates:
+            copy = item.clone()
+            copy.scale(2)  # Scipion's way: the stored numbers, relative to the origin, are doubled
+            fine.append(copy)
+        expected = 2 * np.array(PLACES)
+        places = tomography.Places(self.source.tomograms, half)
+        found = [places.position(item) for item in fine.iterItems(orderBy="id")]
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+        np.testing.assert_allclose(sets.pointsOf(fine).xyz, expected, atol=1e-4)
+        rows = tomography.coordinateRows(fine)
+        found = [[row[f"rlnCoordinate{a}"] for a in "XYZ"] for row in rows]
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+        path = self.temporary("fine.star")
+        tomography.writeCoordinates(fine, path, TOMOGRAM_SAMPLING)
+        table = tomography.readParticles(path)
+        found = [[float(row[f"rlnCoordinate{a}"]) for a in "XYZ"] for row in table.rows]
+        np.testing.assert_allclose(found, PLACES, atol=1e-4)
+        back = self.emptyCoordinates("finer")
+        back.setSamplingRate(half)
+        tomography.appendCoordinates(back, table.rows, self.source.tomograms, TOMOGRAM_SAMPLING)
+        for old, new in zip(fine.iterItems(orderBy="id"), back.iterItems(orderBy="id")):
+            np.testing.assert_allclose(
+                new.getPosition(SCIPION), old.getPosition(SCIPION), atol=1e-4
+            )
 
     def testRoundTrip(self):
         """Set -> STAR of other sampling -> set: same places, poses, scores, columns."""

@@ -73,9 +73,9 @@ class CryoDLViewerSimulateTomograms(CryoDLViewerParticles):
 
     def viewPlaces(self):
         """Return the places of the first tomogram."""
-        places = tomography.Places(self.protocol.tomograms)
-        first = self.protocol.tomograms.getFirstItem()
-        found = [places.position(item) for item in self.protocol.coordinates.iterCoordinates(first)]
+        first, coordinates = self.protocol.tomograms.getFirstItem(), self.protocol.coordinates
+        places = tomography.Places(self.protocol.tomograms, coordinates.getSamplingRate())
+        found = [places.position(item) for item in coordinates.iterCoordinates(first)]
         figure = particle_figures.placesFigure(found, first.getDim())
         return self.showFigure(figure, f"Places in {first.getTsId()}")
 

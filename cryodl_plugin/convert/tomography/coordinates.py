@@ -1,7 +1,7 @@
 """SetOfCoordinates3D <-> STAR rows; positions count from the first voxel, as arrays do."""
 
 import numpy as np
-from tomo.constants import BOTTOM_LEFT_CORNER
+from tomo.constants import SCIPION
 from tomo.objects import Coordinate3D
 
 from cryodl_plugin.convert.tomography.columns import (
@@ -28,14 +28,23 @@ _SCORES = ("cdlScore", "rlnAutopickFigureOfMerit")
 
 
 class Places:
-    """Positions of coordinates from the first voxel; opens each tomogram's header once."""
+    """Positions of coordinates from the first voxel; opens each tomogram's header once.
 
-    def __init__(self, tomograms):
+    Parameters
+    ----------
+    tomograms : SetOfTomograms
+        In which the coordinates lie.
+    samplingRate : float, optional
+        Å per voxel of the coordinates; that of each tomogram where not given.
+    """
+
+    def __init__(self, tomograms, samplingRate=None):
         self.tomograms = tomogramsById(tomograms)
+        self._samplingRate = samplingRate
         self._offsets = {}
 
     def offset(self, tsId):
-        """Return what to add to stored coordinates of a tomogram, in its voxels.
+        """Return what to add to stored coordinates of a tomogram, in their voxels.
 
         Raises
         ------
@@ -49,11 +58,11 @@ class Places:
                     f"{', '.join(sorted(self.tomograms)) or 'none'}; give the tomograms that the "
                     "particles were picked in"
                 )
-            self._offsets[tsId] = originOffset(self.tomograms[tsId])
+            self._offsets[tsId] = originOffset(self.tomograms[tsId], self._samplingRate)
         return self._offsets[tsId]
 
     def position(self, coordinate):
-        """Return (x, y, z) from the first voxel of the tomogram, in its voxels."""
+        """Return (x, y, z) from the first voxel of the tomogram, in voxels of the coordinates."""
         stored = [coordinate._x.get(), coordinate._y.get(), coordinate._z.get()]
         return np.array(stored, dtype=float) + self.offset(coordinate.getTomoId())
 
@@ -75,8 +84,8 @@ def coordinateRows(coordinates, factor=1.0, only=None):
     list of dict
         Id, tomogram, position, pose, score, group and all extra columns.
     """
-    places = Places(coordinates.getPrecedents())
     sampling = coordinates.getSamplingRate()
+    places = Places(coordinates.getPrecedents(), sampling)
     rows = []
     for coordinate in coordinates.iterItems(orderBy="id"):
         if not coordinate.isEnabled() or (only is not None and coordinate.getTomoId() not in only):
@@ -174,11 +183,12 @@ def appendCoordinates(output, rows, tomograms, samplingRate, applyShifts=True):
     Parameters
     ----------
     output : SetOfCoordinates3D
-        With its sampling rate and its pointer to the tomograms set.
+        With its sampling rate, in which the coordinates are to count, and its pointer to the
+        tomograms set.
     rows : list of dict
         Of a STAR file of the engine.
     tomograms : SetOfTomograms
-        In which the coordinates are to count.
+        In which the coordinates are to lie.
     samplingRate : float
         Å per voxel in which the rows count.
     applyShifts : bool
@@ -203,13 +213,14 @@ def appendCoordinates(output, rows, tomograms, samplingRate, applyShifts=True):
 
 
 def _coordinate(row, tomogram, output, factor, applyShifts, types):
+    sampling = output.getSamplingRate()
     rotation, shift = rowPose(row)
-    shift = shift / output.getSamplingRate()
+    shift = shift / sampling
     position = rowNumbers(row, POSITION) * factor
     if applyShifts:
         # The middle of the reference lies at -s from the middle of the box.
         position, shift = position - shift, np.zeros(3)
-    coordinate = makeCoordinate(tomogram, position, poseToTransform(rotation, shift))
+    coordinate = makeCoordinate(tomogram, position, poseToTransform(rotation, shift), sampling)
     score = next((row[label] for label in _SCORES if row.get(label, EMPTY) != EMPTY), 0)
     coordinate.setScore(float(score))
     group = row.get("cdlGroupId", EMPTY)
@@ -218,10 +229,14 @@ def _coordinate(row, tomogram, output, factor, applyShifts, types):
     return coordinate
 
 
-def makeCoordinate(tomogram, position, transform=None):
-    """Return a coordinate at (x, y, z) voxels from the first one of its tomogram."""
+def makeCoordinate(tomogram, position, transform=None, samplingRate=None):
+    """Return a coordinate at (x, y, z) voxels from the first one of its tomogram.
+
+    Voxels are of `samplingRate` in Å, that of the tomogram where not given.
+    """
     coordinate = Coordinate3D()
     coordinate.setVolume(tomogram)
-    coordinate.setPosition(*map(float, position), BOTTOM_LEFT_CORNER)
+    stored = np.asarray(position, dtype=float) - originOffset(tomogram, samplingRate)
+    coordinate.setPosition(*map(float, stored), SCIPION)
     coordinate.setMatrix(np.eye(4) if transform is None else transform)
     return coordinate

@@ -146,7 +146,9 @@ def subtomogramRows(subtomograms, folder, classOf=None):
         Item id -> class; the items' own class ids where not given.
     """
     coordinates = subtomograms.getCoordinates3D() if subtomograms.hasCoordinates3D() else None
-    places = Places(coordinates.getPrecedents()) if coordinates is not None else None
+    places = None
+    if coordinates is not None:
+        places = Places(coordinates.getPrecedents(), coordinates.getSamplingRate())
     sampling = subtomograms.getSamplingRate()
     rows = []
     for item in subtomograms.iterItems(orderBy="id"):
@@ -262,7 +264,8 @@ def appendSubtomograms(output, table, tomograms=None, coordinateSampling=None, a
         known = acquisition
         if tomograms is not None:
             tomogram = places.tomograms[tsId]
-            item.setCoordinate3D(makeCoordinate(tomogram, rowNumbers(row, POSITION) * factor))
+            place = rowNumbers(row, POSITION) * factor
+            item.setCoordinate3D(makeCoordinate(tomogram, place, samplingRate=coordinateSampling))
             known = known or tomogram.getAcquisition()
         if known is not None:
             item.setAcquisition(known.clone())

@@ -33,13 +33,22 @@ def tomogramsById(tomograms):
     return found
 
 
-def originOffset(tomogram):
-    """Return what to add to a stored coordinate to count from the first voxel, (x, y, z) voxels.
+def originOffset(tomogram, samplingRate=None):
+    """Return what to add to a stored coordinate to count from the first voxel, (x, y, z).
 
     Scipion stores coordinates relative to the tomogram's origin, by default the middle of the box
     at half its size, also where that is odd. This opens the header of the file: call it once.
+
+    Parameters
+    ----------
+    tomogram : Tomogram
+        Where the coordinate lies.
+    samplingRate : float, optional
+        Å per voxel in which the coordinate is stored and the result counts; that of the tomogram
+        where not given. They differ where particles were picked on tomograms of other binning.
     """
-    return -np.array(tomogram.getShiftsFromOrigin(), dtype=float) / tomogram.getSamplingRate()
+    shifts = np.array(tomogram.getShiftsFromOrigin(), dtype=float)  # in Å
+    return -shifts / (samplingRate or tomogram.getSamplingRate())
 
 
 def tiltRange(item):

@@ -6,8 +6,8 @@ import numpy as np
 from tomo.constants import SCIPION
 from tomo.objects import SetOfCoordinates3D, SetOfTomograms, SetOfTomoMasks
 
-from cryodl_plugin.convert.tomography import originOffset
-from cryodl_plugin.convert.tomography.tomograms import tomogramId, tomogramsById
+from cryodl_plugin.convert.tomography import Places
+from cryodl_plugin.convert.tomography.tomograms import tomogramId
 from cryodl_plugin.viewers.slices.gallery import GalleryItem
 from cryodl_plugin.viewers.slices.model import TomogramEntry
 from cryodl_plugin.viewers.slices.points import Points
@@ -120,16 +120,10 @@ def firstVoxels(coordinates):
     The result is in voxels of the coordinates, which need not be those of their tomograms; no
     offset where the tomogram is missing.
     """
-    tomograms, found = tomogramsById(coordinates.getPrecedents()), {}
-    own = coordinates.getSamplingRate()
+    places = Places(coordinates.getPrecedents(), coordinates.getSamplingRate())
 
     def offset(tsId):
-        if tsId not in found:
-            tomogram = tomograms.get(tsId)
-            found[tsId] = np.zeros(3)
-            if tomogram is not None:
-                found[tsId] = originOffset(tomogram) * tomogram.getSamplingRate() / own
-        return found[tsId]
+        return places.offset(tsId) if tsId in places.tomograms else np.zeros(3)
 
     return offset
 
