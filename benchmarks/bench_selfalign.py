@@ -251,7 +251,8 @@ def table_real(options: argparse.Namespace) -> None:
     source = ParticleVolumes(particles, AverageSettings(transfer="ctf"))
     volumes, weights = source.read(np.arange(len(particles)))
     points = FourierPoints(n, n // 2 - 1)
-    seen = observe(points, volumes, weights, premultiplied=True)
+    power = spectral_power(points, volumes, weights, premultiplied=True) / source.noise_share
+    seen = observe(points, volumes, weights, premultiplied=True, power=power)
     mask = soft_sphere(n, 0.4 * n, 4)
     aligner = Aligner(MapReference(reference, points, mask), SearchSettings(max_shift_px=3.0))
     row("particles", "mode", "median degrees to the deposited", "within 10", "within 20",

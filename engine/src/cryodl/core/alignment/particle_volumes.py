@@ -52,6 +52,9 @@ class ParticleVolumes:
         self.particles, self.settings = particles, settings
         self.multiplied_in_file = are_premultiplied(particles)
         self.premultiplied = particles.image_kind == "tilt_stack" or self.multiplied_in_file
+        # The window of `_every_second` leaves the noise at the centre stronger than on average:
+        # the power of these volumes is to be divided by this.
+        self.noise_share = 0.75**3 if particles.image_kind == "tilt_stack" else 1.0
         self._shared: Floats | None = None
 
     def read(self, chosen: NDArray[np.integer]) -> tuple[Floats, Floats | None]:
@@ -85,8 +88,20 @@ class ParticleVolumes:
         pixel = float(one.pixel_size_angstrom[0])
         bare = replace(self.settings, symmetry="C1")
         insert_stack(insertion, upright, 0, bare, pixel, self.multiplied_in_file)
-        # Every second frequency of the larger box: data and weight belong together point by point,
-        # which a cut in real space would blur.
-        data, weight = (half[::2, ::2, ::2] for half in insertion.sums())
+        data, weight = (_every_second(half, n) for half in insertion.sums())
         volume = np.fft.fftshift(scipy.fft.irfftn(data, s=(n, n, n)))
-        return volume.astype(np.float32), half_to_centred(np.ascontiguousarray(weight), n)
+        seen = np.maximum(weight.real, 0).astype(np.float32)
+        return volume.astype(np.float32), half_to_centred(seen, n)
+
+
+def _every_second(half: NDArray, n: int) -> NDArray[np.complex128]:
+    """Take every second frequency of a box of 2 n, its neighbours with half their weight.
+
+    Data and weight then belong together point by point, which a cut in real space would blur, and
+    nothing that was measured in between is lost.
+    """
+    m = 2 * n
+    whole = scipy.fft.irfftn(half.astype(np.complex128), s=(m, m, m))
+    line = np.cos(np.pi * np.fft.fftfreq(m)) ** 2
+    window = line[:, None, None] * line[None, :, None] * line[None, None, :]
+    return np.asarray(scipy.fft.rfftn(whole * window)[::2, ::2, ::2])

@@ -106,7 +106,9 @@ def measured_power(checked: CheckedParticles, points: FourierPoints) -> NDArray[
     count = len(checked.particles)
     chosen = np.unique(np.linspace(0, count - 1, min(count, _MEASURED)).astype(int))
     volumes, transfers = checked.read(chosen)
-    return spectral_power(points, volumes, transfers, premultiplied=checked.volumes.premultiplied)
+    multiplied = checked.volumes.premultiplied
+    power = spectral_power(points, volumes, transfers, premultiplied=multiplied)
+    return power / np.float32(checked.volumes.noise_share)
 
 
 Work = Callable[[Observations, NDArray[np.integer], NDArray[np.float32]], Alignment]
