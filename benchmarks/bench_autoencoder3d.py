@@ -316,7 +316,7 @@ def main() -> int:
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--features", default="auto")
     parser.add_argument("--sweep", default="2:8")
-    parser.add_argument("--align-rounds", type=int, default=2)
+    parser.add_argument("--align-rounds", type=int, default=3)
     options = parser.parse_args()
     studies[options.study](options)
     return 0

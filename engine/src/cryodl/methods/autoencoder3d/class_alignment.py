@@ -18,6 +18,7 @@ from torch import Tensor
 from cryodl.conventions import centre_voxel
 from cryodl.core.alignment.reference import TransformLookup
 from cryodl.core.alignment.rotation_grid import even_rotations
+from cryodl.core.evaluation.partitions import adjusted_rand_index
 from cryodl.core.volumes.averaging import WedgeAverage
 from cryodl.core.volumes.boxes import fourier_resample
 
@@ -172,16 +173,24 @@ class ClassAlignment:
 
 def refine_grouping(
     alignment: ClassAlignment, start: Grouping, clusters: int, rounds: int
-) -> Grouping:
-    """Make rounds until the groups no longer change; a group may lose all its members."""
-    grouping = start
-    for _ in range(rounds):
+) -> tuple[Grouping, float]:
+    """Make rounds until the groups no longer change; a group may lose all its members.
+
+    Returns
+    -------
+    Grouping
+        After the last round.
+    float
+        Adjusted Rand index of the last two rounds: 1 when nothing changes any more.
+    """
+    grouping, steady = start, 1.0
+    for number in range(rounds):
         found = alignment.improve(grouping, clusters)
-        same = bool((found.labels == grouping.labels).all()) and grouping.scores.size > 0
+        steady = adjusted_rand_index(grouping.labels, found.labels)
         grouping = found
-        if same:
+        if steady == 1 and number:
             break
-    return grouping
+    return grouping, steady
 
 
 def average_boxes(

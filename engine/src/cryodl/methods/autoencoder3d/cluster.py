@@ -38,7 +38,8 @@ from cryodl.methods.autoencoder3d.trained import Trained, read_trained
 GROUPS, LISTS, STAR = "groups.npz", "clus-center/kmeans.json", "clusters.star"
 _MOST_ALIGNED = 12
 _FEWEST_ALIGNED = 8  # particles of a group, on average
-_TRUSTED = 0.8  # alignment may change no more than this agreement allows
+_STEADY = 0.8  # agreement of the last two rounds, below which alignment follows the noise
+_RELATED = 0.4  # agreement with the groups before, below which they are other groups
 
 
 @dataclass(frozen=True)
@@ -148,12 +149,16 @@ def _grouped(
     begin = Grouping(
         found.labels, trained.rotations, trained.centres_px / scale, np.zeros((0, 0), np.float32)
     )
-    aligned = refine_grouping(alignment, begin, chosen.clusters, config.align_rounds)
+    aligned, steady = refine_grouping(alignment, begin, chosen.clusters, config.align_rounds)
     agreement = adjusted_rand_index(found.labels, aligned.labels)
     run.add_value("alignment_agreement", agreement)
-    run.log(f"alignment to averages: agreement {agreement:.3f} with the groups before it")
-    if agreement < _TRUSTED:
-        run.log("the alignment would change too much; the groups stay as they were")
+    run.add_value("alignment_steadiness", steady)
+    run.log(
+        f"alignment to averages: agreement {agreement:.3f} with the groups before it, {steady:.3f} "
+        "between its last rounds"
+    )
+    if steady < _STEADY or agreement < _RELATED:
+        run.log("the alignment does not settle; the groups stay as they were")
         return start
     labels = by_size(aligned.labels)
     return Clusters(labels, found.distances, aligned.rotations, aligned.centres_px * scale, True)

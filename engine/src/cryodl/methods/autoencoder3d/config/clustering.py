@@ -46,9 +46,9 @@ class ClusterConfig(CommandConfig):
         group="Clusters",
     )
     align_rounds: int = parameter(
-        2,
-        help="Rounds in which every particle is turned to fit the average of each group and joins "
-        "the one it fits best. 0 leaves the groups as they are. Only for up to 12 groups.",
+        3,
+        help="Most rounds in which every particle is turned to fit the average of each group and "
+        "joins the one it fits best. 0 leaves the groups as they are. Only for up to 12 groups.",
         group="Clusters",
         ge=0,
         le=20,
