@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import json
 import os
 import sys
@@ -162,7 +163,10 @@ def _add(
 
     name = command.verb or command.group
     function = build_function(command, lambda *call: chosen.append(call))
-    text = f"{command.summary}\n\n{(command.config.__doc__ or '').strip()}"
+    # A line break inside a paragraph would be kept by the help page.
+    written = inspect.cleandoc(command.config.__doc__ or "").split("\n\n")
+    paragraphs = [" ".join(paragraph.split()) for paragraph in written]
+    text = "\n\n".join(dict.fromkeys([command.summary, *paragraphs]))
     application.command(name, help=text, short_help=command.summary)(function)
 
 

@@ -161,8 +161,9 @@ def _help_text(field: FieldInfo, noted: dict[str, Any]) -> str:
     if field.is_required():
         return f"{text} (required{unit})"
     default = field.get_default(call_default_factory=True)
-    shown = "none" if default is None else str(default)
-    return f"{text} (default: {shown}{unit})"
+    if default is None or default in ("", []):
+        return text + (f" ({noted['unit']})" if noted.get("unit") else "")
+    return f"{text} (default: {default}{unit})"
 
 
 def _first_fault(command: Command, error: ValidationError) -> str:
