@@ -12,21 +12,29 @@ def scores(generator, count, centre, spread):
     return 1 / (1 + np.exp(-(centre + spread * generator.standard_normal(count))))
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_a_fifth_of_the_labels_finds_number_and_threshold(seed):
+def case(seed):
+    """Sixty particles and two hundred maxima of noise, twelve labels held out, thirty trained on."""
     generator = np.random.default_rng(seed)
     right, wrong = scores(generator, 60, 1.5, 0.6), scores(generator, 200, -2.0, 0.8)
-    labels = right[:12]
-    found = calibrate(np.concatenate([right, wrong]), labels)
-    assert found.particles == pytest.approx(60, rel=0.5)  # from twelve labels
-    picked = np.concatenate([right, wrong]) > found.threshold
-    f1 = 2 * picked[:60].sum() / (picked.sum() + 60)
-    best = max(
-        2 * (right > t).sum() / ((right > t).sum() + (wrong > t).sum() + 60)
-        for t in np.linspace(0.05, 0.95, 91)
-    )
-    assert f1 > best - 0.06
-    assert found.f1 == pytest.approx(f1, abs=0.15)
+    found = calibrate(np.concatenate([right, wrong]), right[:12], scores(generator, 30, 1.5, 0.6))
+    return right, wrong, found
+
+
+def f1_at(threshold, right, wrong):
+    found, extra = (right > threshold).sum(), (wrong > threshold).sum()
+    return 2 * found / (found + extra + len(right))
+
+
+def test_a_few_labels_find_number_and_threshold():
+    lost, numbers = [], []
+    for seed in range(12):
+        right, wrong, found = case(seed)
+        best = max(f1_at(t, right, wrong) for t in np.linspace(0.05, 0.95, 91))
+        lost.append(best - f1_at(found.threshold, right, wrong))
+        numbers.append(found.particles)
+    assert np.mean(lost) < 0.05
+    assert max(lost) < 0.3  # an unlucky dozen
+    assert np.median(numbers) == pytest.approx(60, rel=0.2)
 
 
 def test_labels_that_were_trained_on_lend_their_spread_but_not_their_place():

@@ -92,8 +92,11 @@ def calibrate(
         # Smoothed alike, so that the ratio is that of like and like.
         smooth = _smooth_count(pick_scores, order, bandwidth)
         if enough.any():
-            particles = max(particles, float((smooth[enough] / recall[enough]).min()))
-    f1 = 2 * recall * particles / (particles + count)
+            doubt = 1 + 0.5 * np.sqrt((1 - recall) / np.maximum(recall, 1e-6) / len(sample))
+            ratio = (smooth / np.maximum(recall, 1e-6) * doubt)[enough]
+            particles = max(particles, float(ratio.min()))
+    # No more picks can be right than there are, whatever a few labels say.
+    f1 = 2 * np.minimum(recall * particles, count) / (particles + count)
     best = int(f1.argmax())
     # Between two scores nothing changes: the middle is the fairest cut.
     below = order[best + 1] if best + 1 < len(order) else order[best] * 0.5
