@@ -26,8 +26,8 @@ DOCUMENTED = {
     "ISONET_LOWPASS": True,
     "ISONET_ANGULAR_WHITEN": False,
     "ISONET_3DFSD": False,
-    "ISONET_FSC_05": False,
 }
+PUBLISHED = {"ISONET_FSC_05": False, "ISONET_INDEPENDENT": False, "ISONET_ANISO": "fsc"}
 NEW = (
     "WIDTH CUBE_SIZE N_SUBVOLUME BATCH_SIZE DEVICES ANISO ON_ERROR PRESTART KEEP_FILES STALE "
     "TIMEOUT REFERENCE"
@@ -44,6 +44,19 @@ def test_names_and_defaults_of_the_manual():
         assert values[name] == default, name
     assert {f"ISONET_{name}" for name in NEW.split()} <= set(values)
     assert set(values) == set(variables().values())
+
+
+def test_the_published_method_has_its_documented_defaults_and_ours_what_aligned_best():
+    for method, expected in (
+        ("published", PUBLISHED),
+        ("cross-direction", dict.fromkeys(PUBLISHED)),
+    ):
+        values = read(METHOD=method).as_variables()
+        for name, default in PUBLISHED.items():
+            assert (values[name] == default) is (expected[name] is not None), (method, name)
+    assert read(METHOD="published", FSC_05="yes", ANISO="min").aniso == "min"
+    assert read(METHOD="published", FSC_05="yes").fsc_05 is True
+    assert read(RETRAIN_EACH_ITER="False").independent is False
 
 
 @pytest.mark.parametrize("text", ["False", "false", "FALSE", "0", "no", "off", " Off "])

@@ -104,8 +104,10 @@ class RelionSettings(BaseModel):
         group="Training",
     )
     independent: bool = parameter(
-        False,
-        help="One network for each half map, which never sees the other half (new).",
+        True,
+        help="One network for each half map, which never sees the other half, so that RELION's FSC "
+        "stays honest; without it one network learns from both, as published, and so it is by "
+        "default with ISONET_METHOD=published or ISONET_RETRAIN_EACH_ITER=False (new).",
         group="Training",
     )
     seed: int = parameter(0, help="Seed of all random choices (new).", group="Training", ge=0)
@@ -119,9 +121,10 @@ class RelionSettings(BaseModel):
         "32", help="Number format of network passes (new).", group="Training"
     )
     aniso: Literal["fsc", "weight", "min"] = parameter(
-        "min",
-        help="Where the directional weight comes from: fsc, the 3DFSC of the half maps; weight, "
-        "the sampling in RELION's own weights; min, the smaller of the two (new).",
+        "weight",
+        help="Where the directional weight comes from: fsc, the 3DFSC of the half maps, the "
+        "default of ISONET_METHOD=published; weight, the sampling in RELION's own weights, which "
+        "each half has by itself; min, the smaller of the two (new).",
         group="Maps",
     )
     whitening: bool = parameter(
@@ -146,8 +149,9 @@ class RelionSettings(BaseModel):
         group="Maps",
     )
     fsc_05: bool = parameter(
-        False,
-        help="Train up to the resolution at FSC 0.5 rather than 0.143.",
+        True,
+        help="Train up to the resolution at FSC 0.5 rather than 0.143, which is the default of "
+        "ISONET_METHOD=published.",
         group="Maps",
     )
     measured: Literal["relion", "corrected"] = parameter(
@@ -224,6 +228,18 @@ class RelionSettings(BaseModel):
         if value in ("auto", "cuda", "cpu") or all(number.isdigit() for number in numbers):
             return value.replace(" ", "")
         raise ValueError("expected auto, cuda, cpu, or GPU numbers such as 0,1")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_the_method(cls, values: Any) -> Any:
+        """Give the published method its documented defaults, where nothing else is asked for."""
+        if not isinstance(values, dict):
+            return values
+        if str(values.get("method", "")) == "published":
+            return {"independent": False, "aniso": "fsc", "fsc_05": False, **values}
+        if str(values.get("retrain_each_iter", "")).lower() in ("false", "0", "no", "off"):
+            return {"independent": False, **values}
+        return values
 
     @model_validator(mode="after")
     def _fits_together(self) -> RelionSettings:
