@@ -13,7 +13,7 @@ def scores(generator, count, centre, spread):
 
 
 def case(seed):
-    """Sixty particles and two hundred maxima of noise, twelve labels held out, thirty trained on."""
+    """Sixty particles, two hundred maxima of noise; twelve labels held out, thirty trained on."""
     generator = np.random.default_rng(seed)
     right, wrong = scores(generator, 60, 1.5, 0.6), scores(generator, 200, -2.0, 0.8)
     found = calibrate(np.concatenate([right, wrong]), right[:12], scores(generator, 30, 1.5, 0.6))
