@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cryodl.core.io.plain_pickle import read_plain_pickle
 from cryodl.errors import InputError
-from cryodl.methods.autoencoder3d.plain_pickle import read_plain_pickle
 
 
 @dataclass(frozen=True)

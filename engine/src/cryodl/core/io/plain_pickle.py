@@ -104,7 +104,7 @@ def read_plain_pickle(path: Path) -> Any:
             mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{path}: cannot be read ({error}), expected a pickle with subvolumes; check the name"
+            f"{path}: cannot be read ({error}), expected a pickle; check the name"
         ) from error
     try:
         return _plain(_Machine(memoryview(mapped)).run(), 0, {})
@@ -115,8 +115,8 @@ def read_plain_pickle(path: Path) -> Any:
         ) from None
     except (IndexError, KeyError, struct.error, ValueError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{path}: damaged or not a pickle ({type(error).__name__}), expected subvolumes as "
-            "dictionaries and arrays; make it again"
+            f"{path}: damaged or not a pickle ({type(error).__name__}), expected plain values such "
+            "as dictionaries and arrays; make it again"
         ) from error
 
 
@@ -131,12 +131,12 @@ class _Machine:
 
     def run(self) -> Any:
         while True:
-            code = self._take(1)
+            code = bytes(self._take(1))
             if code == b".":
                 return self.stack.pop()
-            step = _STEPS.get(bytes(code))
+            step = _STEPS.get(code)
             if step is None:
-                raise _Refused(f"an instruction {bytes(code)!r}")
+                raise _Refused(f"an instruction {code!r}")
             step(self)
 
     def _take(self, count: int) -> memoryview:
