@@ -19,6 +19,9 @@ __version__ = "0.1.0"
 _logo = "icon.png"
 _references = ["Liu2025", "Huang2022"]
 
+# What Scipion's Python was started with must not reach another one. Scipion's own argument for
+# this (vars) would take everything else away too: PATH, HOME, the settings of pip and of proxies.
+_OWN_PYTHON = "unset PYTHONPATH PYTHONHOME PYTHONUSERBASE; "
 _FIND_PYTHON = (
     "for p in python3.12 python3.11 python3.10 python3; do "
     "command -v $p >/dev/null && "
@@ -127,15 +130,15 @@ class Plugin(pwem.Plugin):
             version=ENGINE_VERSION,
             tar="void.tgz",
             commands=[
-                (f'{_FIND_PYTHON}"$p" -m venv env', python),
+                (f'{_OWN_PYTHON}{_FIND_PYTHON}"$p" -m venv env', python),
                 (
-                    f"{python} -m pip install --upgrade pip && {python} -m pip install {what}",
+                    f"{_OWN_PYTHON}{python} -m pip install --upgrade pip && "
+                    f"{python} -m pip install {what}",
                     os.path.join("env", "bin", ENGINE),
                 ),
             ],
             neededProgs=[],
             default=True,
-            vars={"PYTHONPATH": "", "PYTHONHOME": ""},
         )
 
     @classmethod

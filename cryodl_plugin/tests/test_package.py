@@ -236,6 +236,8 @@ class TestFiles(PlainTest):
         self.assertIn("-m venv env", text)
         self.assertIn("pip install cryodl==", text)
         self.assertNotIn("conda", text)
+        # Scipion runs commands with nothing but these: no PATH, no settings of pip or of proxies.
+        self.assertNotIn("vars", arguments.kwargs)
         source = {"CRYODL_ENGINE_SOURCE": "/data/cryo dl"}
         with mock.patch.dict(cryodl_plugin.Plugin._vars, source):
             cryodl_plugin.Plugin.defineBinaries(env)
