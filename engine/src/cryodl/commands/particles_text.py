@@ -11,6 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from cryodl.core.io.particles.coordinates import Coordinates
+from cryodl.core.io.particles.imod_model import is_imod_model
 from cryodl.core.io.particles.make import particles_from_coordinates
 from cryodl.core.io.particles.model import ParticleSet
 
@@ -22,9 +23,11 @@ _OURS = ("cdlParticleName", "cdlMicrographName", "cdlTiltMin", "cdlTiltMax")
 
 
 def is_text_of_points(path: Path) -> bool:
-    """Tell points in text from a STAR file, by the name or by a line that begins with data_."""
+    """Tell points in text, or an IMOD model, from a STAR file: by its name or a line data_..."""
     if path.suffix.lower() == ".star" or not path.is_file():
         return False
+    if is_imod_model(path):
+        return True
     with path.open("rb") as stream:
         head = stream.read(_HEAD_BYTES)
     if b"\0" in head:

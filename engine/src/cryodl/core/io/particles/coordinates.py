@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cryodl.core.io.atomic import write_text
+from cryodl.core.io.particles.imod_model import is_imod_model, read_imod_model
 from cryodl.core.io.particles.read import read_particles
 from cryodl.errors import InputError
 
@@ -72,11 +73,12 @@ def read_coordinates(
         A STAR file, a text with three columns (and a fourth, the score), IMOD points (four columns
         with whole numbers: contour first; five: object and contour), or columns with names in the
         first line (x, y, z, score, tomogram, in any order). Blanks, tabs, commas or semicolons
-        separate the columns; ``#`` begins a comment.
+        separate the columns; ``#`` begins a comment. Or a binary model of IMOD.
     order : str
-        Which axes the three columns are. Columns with names and STAR files have their own.
+        Which axes the three columns are. Columns with names and STAR files have their own; the
+        points of an IMOD model are taken in this order too.
     first_voxel : 0 or 1
-        What the file calls the first voxel of a tomogram.
+        What the file calls the first voxel of a tomogram; IMOD models always know.
 
     Returns
     -------
@@ -94,6 +96,8 @@ def read_coordinates(
     if first_voxel not in (0, 1):
         raise InputError(f"first voxel: found {first_voxel!r}, expected 0 or 1; give one of them")
     source = Path(path)
+    if is_imod_model(source):
+        return _from_imod(source, order)
     if source.suffix.lower() == ".star":
         found = _from_star(source)
     else:
@@ -168,6 +172,12 @@ def _from_star(source: Path) -> Coordinates:
     label = next((c for c in table if str(c).lower() in _SCORES), None)
     scores = np.asarray(table[label], dtype=np.float64) if label is not None else None
     return Coordinates(particles.coordinates_px, scores, particles.tomograms)
+
+
+def _from_imod(source: Path, order: Order) -> Coordinates:
+    values, groups = read_imod_model(source)
+    xyz = np.stack([values[:, order.index(axis)] for axis in "xyz"], axis=1)
+    return Coordinates(xyz, None, [""] * len(xyz), groups)
 
 
 def _from_text(source: Path, order: Order) -> Coordinates:
