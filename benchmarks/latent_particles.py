@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryodl.core.geometry.rotations import angular_distance_degrees
-from cryodl.core.io.mrc import write_volume
+from cryodl.core.io.mrc import read_volume, write_volume
 from cryodl.core.io.particles.make import particles_from_subtomograms
 from cryodl.core.io.particles.write import write_particles
 from cryodl.core.simulation.noise import NoiseSettings
@@ -57,10 +57,15 @@ def make(
     pixel_size_angstrom: float,
     rotation_error_degrees: float = 3.0,
     shift_error_px: float = 1.5,
+    maps: list[str] | None = None,
 ) -> DataSet:
-    """Simulate a case and write it as RELION would."""
+    """Simulate a case and write it as RELION would; a `pair` is of two maps."""
+    folder.mkdir(parents=True, exist_ok=True)
+    chosen = CASES["two" if case == "pair" else case]
+    if case == "pair":
+        chosen = replace(chosen, structures=moved_together(folder, *(maps or [])))
     settings = replace(
-        CASES[case],
+        chosen,
         number=number,
         box_size_px=box_size_px,
         pixel_size_angstrom=pixel_size_angstrom,
@@ -70,7 +75,6 @@ def make(
         shift_error_px=shift_error_px,
     )
     truth = simulate_subtomograms(settings, seed)
-    folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{i + 1:06d}.mrc" for i in range(number)]
     for path, volume in zip(paths, truth.volumes, strict=True):
         write_volume(path, volume, pixel_size_angstrom=pixel_size_angstrom)
@@ -89,20 +93,25 @@ def make(
     return DataSet(folder / "particles.star", truth)
 
 
-def adjusted_rand_index(first: NDArray, second: NDArray) -> float:
-    """Return how well two labellings agree: 1 the same, 0 chance (Hubert and Arabie 1985)."""
-    _, a = np.unique(first, return_inverse=True)
-    _, b = np.unique(second, return_inverse=True)
-    table = np.zeros((a.max() + 1, b.max() + 1))
-    np.add.at(table, (a, b), 1)
+def moved_together(folder: Path, first: str, second: str) -> tuple[str, str]:
+    """Write two maps in one box, the second moved to where it fits the first; return their paths.
 
-    def pairs(counts: NDArray) -> float:
-        return float((counts * (counts - 1) / 2).sum())
-
-    both, rows, columns = pairs(table), pairs(table.sum(1)), pairs(table.sum(0))
-    expected = rows * columns / pairs(np.array([table.sum()]))
-    largest = (rows + columns) / 2
-    return (both - expected) / (largest - expected) if largest > expected else 1.0
+    Only whole voxels, and no rotation: for maps of one deposition.
+    """
+    volumes = [read_volume(path) for path in (first, second)]
+    large, small = (np.asarray(v.data, dtype=np.float32) for v in volumes)
+    padded = np.zeros_like(large)
+    start = (large.shape[0] - small.shape[0]) // 2
+    padded[(slice(start, start + small.shape[0]),) * 3] = small
+    crossed = np.fft.rfftn(large) * np.fft.rfftn(padded).conj()
+    place = np.unravel_index(np.fft.irfftn(crossed, s=large.shape).argmax(), large.shape)
+    padded = np.roll(padded, place, axis=(0, 1, 2))
+    names = []
+    for name, data in (("first", large), ("second", padded)):
+        path = folder / f"{name}.mrc"
+        write_volume(path, data, pixel_size_angstrom=volumes[0].pixel_size_angstrom)
+        names.append(str(path))
+    return names[0], names[1]
 
 
 def recall_of_rare(labels: NDArray, rare: NDArray[np.bool_]) -> tuple[float, float]:

@@ -46,16 +46,18 @@ def data(tmp_path_factory) -> Path:
         paths.append(folder / f"p{i:03d}.mrc")
         seen = inverse_centred(forward_centred(noisy) * wedge)
         write_volume(paths[-1], seen, pixel_size_angstrom=PIXEL)
+    wrong = shifts + rng.normal(0, 0.8, shifts.shape)
     particles = particles_from_subtomograms(
         paths,
         pixel_size_angstrom=PIXEL,
         box_size_px=N,
         rotations=rotations,
-        shifts_angstrom=shifts * PIXEL,
+        shifts_angstrom=wrong * PIXEL,
         half_sets=np.arange(COUNT) % 2 + 1,
     ).with_column("myColumn", range(COUNT))
     write_particles(folder / "particles.star", particles)
     np.save(folder / "kinds.npy", kinds)
+    np.save(folder / "shifts.npy", shifts)
     return folder
 
 
@@ -67,7 +69,8 @@ def train_words(data: Path, output: Path, *more: str) -> list[str]:
 @pytest.fixture(scope="module")
 def trained(data) -> Path:
     output = data / "trained"
-    run_command(train_words(data, output, "--epochs", "12", "--estpose", "--pose-rounds", "1"))
+    words = ["--epochs", "12", "--estpose", "--pose-rounds", "1", "--keep-every", "5"]
+    run_command(train_words(data, output, *words))
     return output
 
 
@@ -119,7 +122,13 @@ def test_star_keeps_everything_and_gains_poses(data, trained):
     assert list(table["myColumn"]) == list(range(COUNT))
     assert "cdlLatent1" in table and "optics" in after.blocks
     assert not np.allclose(after.rotations, before.rotations)
-    assert np.abs(after.shifts_angstrom - before.shifts_angstrom).max() < 5 * PIXEL
+
+    def error(particles):
+        rest = particles.shifts_angstrom / PIXEL - np.load(data / "shifts.npy")
+        rest = np.einsum("nji,nj->ni", particles.rotations, rest)  # in the reference's frame
+        return np.median(np.linalg.norm(rest - rest.mean(axis=0), axis=1))
+
+    assert error(after) < 0.7 * error(before)
 
 
 def test_volumes_overlay_the_consensus(trained, analyzed, tmp_path):
@@ -137,6 +146,30 @@ def test_volumes_overlay_the_consensus(trained, analyzed, tmp_path):
         assert np.linalg.norm(middle(mean) - middle(consensus)) < 0.5
     scores = [[np.corrcoef(v.data.ravel(), s.ravel())[0, 1] for s in states()] for v in volumes]
     assert (scores[0][0] - scores[0][1]) * (scores[-1][0] - scores[-1][1]) < 0
+
+
+def test_the_table_says_what_is_known(analyzed):
+    header, *lines = (analyzed / "latents.csv").read_text().splitlines()
+    names = header.split(",")
+    assert names[:4] == ["name", "tomogram", "cluster", "pc1"] and len(lines) == COUNT
+    assert {"linear1", "beam_angle", "misfit"} <= set(names)
+    assert not {"class", "defocus", "id"} & set(names)  # of which nothing is known here
+    labels = [int(line.split(",")[2]) for line in lines]
+    assert labels == read_particles(analyzed / "particles.star").classes.tolist()
+
+
+def test_an_earlier_epoch(data, trained, tmp_path, capsys):
+    words = ["opus-tomo", "analyze", str(trained), "--clusters", "2", "--epoch"]
+    run_command([*words, "10", "--output", str(tmp_path / "ten")])
+    with np.load(tmp_path / "ten" / "analysis.npz") as found, np.load(trained / "latents.npz") as z:
+        assert str(found["model"]) == "epochs/model_010.safetensors"
+        assert not np.allclose(found["z_mu"], z["z_mu"])
+        assert agreement(found["labels"], np.load(data / "kinds.npy")) >= 0.9
+    volumes = ["opus-tomo", "volumes", str(tmp_path / "ten"), "--output", str(tmp_path / "v")]
+    run_command(volumes)
+    assert len(result(tmp_path / "v")["volumes"]) == 2
+    assert main([*words, "7", "--output", str(tmp_path / "seven")]) == 2
+    assert "after epochs 5, 10, 12" in capsys.readouterr().err
 
 
 def middle(volume: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from cryodl.core.geometry.rotations import (
 )
 from cryodl.core.simulation.poses import rotations_near_identity
 from cryodl.methods.opus_tomo.canonical import CanonicalFrame, Sampling
-from cryodl.methods.opus_tomo.consensus import signal_share
+from cryodl.methods.opus_tomo.consensus import Sums, signal_share
 from cryodl.methods.opus_tomo.density import DensityModel, Scene
 from cryodl.methods.opus_tomo.latents import encode_all
 from cryodl.methods.opus_tomo.losses import misfit
@@ -38,7 +38,7 @@ class Particles:
 
     def __init__(self, volumes, rotations, shifts):
         frame = CanonicalFrame(Sampling(N, N, N, 5.0))
-        self.sampling = frame.sampling
+        self.sampling, self.rotations = frame.sampling, rotations
         self.found = [
             frame.transform(v, None, r, s)
             for v, r, s in zip(volumes, rotations, shifts, strict=True)
@@ -47,11 +47,22 @@ class Particles:
     def __len__(self):
         return len(self.found)
 
+    def canonical(self, index):
+        return self.found[index]
+
     def stacked(self, rows):
         names = ("data", "weight", "energy")
         return {
             n: torch.from_numpy(np.stack([getattr(self.found[i], n) for i in rows])) for n in names
         }
+
+
+def known() -> Sums:
+    """An average in which one particle more or less makes no difference."""
+    transform = np.fft.rfftn(reference())
+    many = 1e6
+    whole = np.ones(transform.shape, np.float32)
+    return Sums((many * transform).astype(np.complex64), many * whole, whole)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +89,7 @@ def model():
 def test_poses_are_found_again(given, model):
     volumes, rotations, shifts, wrong, away = given
     store = Particles(volumes, wrong, away)
-    found = fit_poses(model, store, None, PosePrior(4.0, 1.0))
+    found = fit_poses(model, store, known(), PosePrior(4.0, 1.0))
     turned, moved = corrected_poses(wrong, away, found.vectors, found.shifts_px)
     # What all share is not theirs: the mean correction was taken off.
     assert np.abs(found.vectors.mean(axis=0)).max() < 1e-9
@@ -97,7 +108,7 @@ def common_removed(turned, rotations):
 
 def test_good_poses_stay(given, model):
     volumes, rotations, shifts, _, _ = given
-    found = fit_poses(model, Particles(volumes, rotations, shifts), None, PosePrior(4.0, 1.0))
+    found = fit_poses(model, Particles(volumes, rotations, shifts), known(), PosePrior(4.0, 1.0))
     assert np.median(np.degrees(np.linalg.norm(found.vectors, axis=1))) < 1.0
     assert np.linalg.norm(found.shifts_px, axis=1).max() < 0.2
 
@@ -108,7 +119,7 @@ def test_earlier_corrections_count_as_errors(given, model):
     prior = PosePrior(0.05, 0.01)  # hardly any error is expected
     earlier = np.tile([0.02, 0, 0, 0, 0, 0.0], (COUNT, 1))
     earlier[: COUNT // 2] *= -1
-    found = fit_poses(model, store, None, prior, earlier=earlier)
+    found = fit_poses(model, store, known(), prior, earlier=earlier)
     # Each is drawn back to the pose it was given with, or left alone as not to be believed.
     moving = found.gained > 0
     signs = np.sign(found.vectors[moving, 0])

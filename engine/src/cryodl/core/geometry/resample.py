@@ -23,7 +23,9 @@ def spline_coefficients(volume: Tensor) -> Tensor:
     return torch.fft.irfftn(spectrum, s=volume.shape)
 
 
-def rotate_spline(coefficients: Tensor, rotation: NDArray[np.float64]) -> Tensor:
+def rotate_spline(
+    coefficients: Tensor, rotation: NDArray[np.float64], inside: Tensor | None = None
+) -> Tensor:
     """Rotate a volume about its centre voxel ``n // 2`` with cubic B-splines.
 
     A trilinear look-up would damp everything above half of Nyquist. The 64 products of a tricubic
@@ -36,14 +38,26 @@ def rotate_spline(coefficients: Tensor, rotation: NDArray[np.float64]) -> Tensor
         (n, n, n), of `spline_coefficients`.
     rotation : np.ndarray
         (3, 3), acting on points (x, y, z): the voxel at p goes to R p.
+    inside : Tensor, optional
+        (n, n, n), where to compute it; 0 elsewhere.
 
     Returns
     -------
     Tensor
         (n, n, n); 0 where the source lies outside the box.
     """
+    sources = _source_positions(coefficients.shape[-1], rotation, coefficients.device)
+    if inside is not None:
+        found = torch.zeros_like(coefficients)
+        found[inside] = _spline_values(coefficients, [s[inside][None, None] for s in sources])
+        return found
+    return _spline_values(coefficients, sources)
+
+
+def _spline_values(coefficients: Tensor, positions: list[Tensor]) -> Tensor:
+    """Evaluate cubic B-splines at voxel coordinates (z, y, x), each (a, b, c)."""
     low, high, weight = [], [], []
-    for position in _source_positions(coefficients.shape[-1], rotation, coefficients.device):
+    for position in positions:
         base = torch.floor(position)
         f = position - base
         w0, w3 = (1 - f) ** 3 / 6, f**3 / 6
@@ -52,11 +66,11 @@ def rotate_spline(coefficients: Tensor, rotation: NDArray[np.float64]) -> Tensor
         low.append(base - 1 + w1 / g0)
         high.append(base + 1 + w3 / (1 - g0))
         weight.append(g0)
-    result = torch.zeros_like(coefficients)
+    result = torch.zeros_like(weight[0])
     for corner in product((0, 1), repeat=3):
-        positions = [(low, high)[side][axis] for axis, side in enumerate(corner)]
+        places = [(low, high)[side][axis] for axis, side in enumerate(corner)]
         w = [weight[axis] if side == 0 else 1 - weight[axis] for axis, side in enumerate(corner)]
-        result += w[0] * w[1] * w[2] * _trilinear(coefficients, positions)
+        result += w[0] * w[1] * w[2] * _trilinear(coefficients, places)
     return result
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cryodl.core.io.atomic import atomic_path, write_text
+from cryodl.core.evaluation.partitions import adjusted_rand_index
+from cryodl.core.io.atomic import atomic_path
 from cryodl.core.io.particles.model import ParticleSet
 from cryodl.core.io.particles.read import read_particles
 from cryodl.core.io.particles.write import write_particles
@@ -18,7 +19,8 @@ from cryodl.methods.opus_tomo.clusters import cluster, principal_components, sil
 from cryodl.methods.opus_tomo.config import AnalyzeConfig
 from cryodl.methods.opus_tomo.figures import bars, scatter
 from cryodl.methods.opus_tomo.leakage import direction_leakage
-from cryodl.methods.opus_tomo.trained import TrainedRun, open_training, read_result
+from cryodl.methods.opus_tomo.table import write_table
+from cryodl.methods.opus_tomo.trained import TrainedRun, at_epoch, open_training, read_result
 
 _LEAST_FOR_UMAP = 15
 _NEIGHBOURS = 15
@@ -35,6 +37,8 @@ def run_analyze(config: AnalyzeConfig, run: RunFolder) -> None:
         More clusters or components than there can be; no umap-learn.
     """
     training = open_training(config.run)
+    if config.epoch is not None:
+        training = at_epoch(training, config.epoch)
     points = _points(config, training)
     count, dimensions = points.shape
     if config.clusters > count:
@@ -48,7 +52,7 @@ def run_analyze(config: AnalyzeConfig, run: RunFolder) -> None:
     layout = _umap(points, config.seed) if config.umap else None
     star = config.run / str(read_result(config.run, "opus-tomo train")["star"])
     particles = read_particles(star, require_images=False)
-    _write(config, run, training, particles, labels, projections, layout)
+    _write(run, training, particles, labels, projections, layout)
     run.add_file("analysis", "analysis.npz")
     with atomic_path(run.path("analysis.npz")) as temporary, temporary.open("wb") as file:
         np.savez(
@@ -63,6 +67,8 @@ def run_analyze(config: AnalyzeConfig, run: RunFolder) -> None:
             shares=shares,
             components=np.array(pcs),
             space=np.array("zd" if config.zd else config.space),
+            z_mu=training.latents["z_mu"],
+            model=np.array(training.model_name),
         )
     run.add_value("clusters", [int((labels == k + 1).sum()) for k in range(config.clusters)])
     run.add_value("silhouette", silhouette(points, labels))
@@ -96,7 +102,6 @@ def _umap(points: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
 
 
 def _write(
-    config: AnalyzeConfig,
     run: RunFolder,
     training: TrainedRun,
     particles: ParticleSet,
@@ -109,21 +114,8 @@ def _write(
     order = np.array([row[name] for name in particles.names])
     write_particles(run.path("particles.star"), particles.with_classes(labels[order]))
     run.add_file("star", "particles.star")
-    shown = min(8, projections.shape[1])
-    heads = ["name", "tomogram", "cluster", *(f"pc{i + 1}" for i in range(shown))]
-    columns = [projections[:, i] for i in range(shown)]
-    if layout is not None:
-        heads += ["umap1", "umap2"]
-        columns += [layout[:, 0].astype(float), layout[:, 1].astype(float)]
-    tilt = np.degrees(np.arccos(np.clip(training.latents["direction"][:, 2], -1, 1)))
-    heads += ["beam_angle", "misfit"]
-    columns += [tilt, training.latents["misfit"]]
-    lines = [",".join(heads)]
-    for i, name in enumerate(training.names):
-        numbers = ",".join(f"{column[i]:.6g}" for column in columns)
-        lines.append(f"{name},{training.latents['tomogram'][i]},{labels[i]},{numbers}")
     run.add_file("latents", "latents.csv")
-    write_text(run.path("latents.csv"), "\n".join(lines) + "\n")
+    write_table(run.path("latents.csv"), training, particles, labels, projections, layout)
 
 
 def _report(
@@ -171,6 +163,7 @@ def _report(
             figure.savefig(temporary, format="png", dpi=110)
         run.add_file(f"figure_{Path(name).stem}", f"figures/{name}")
     run.add_value("figures", "figures")
+    _compare(run, latents["linear"], points, labels, tilt)
     report.table(
         ["cluster", "particles", "half 1", "half 2", "central particle"],
         _cluster_rows(particles, training, labels, centres),
@@ -179,6 +172,30 @@ def _report(
         "k-means always finds as many clusters as it is asked for. Compare their densities "
         "(cryodl opus-tomo volumes), and average their particles, before you believe them."
     )
+
+
+def _compare(
+    run: RunFolder,
+    linear: NDArray[np.float32],
+    points: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    tilt: NDArray[np.float64],
+) -> None:
+    """Show what a linear method would have found."""
+    theirs, _ = cluster(linear, int(labels.max()))
+    run.report.figure(
+        scatter(linear[:, :2], {"cluster of the latents": labels, "angle to the beam": tilt}),
+        "What a linear method sees: the first two principal components of the residuals. If the "
+        "clusters are as clear here, the network adds little but the densities.",
+    )
+    run.report.table(
+        ["", "network", "linear"],
+        [
+            ["silhouette", silhouette(points, labels), silhouette(linear, theirs)],
+            ["same cluster (adjusted Rand index)", "", adjusted_rand_index(labels, theirs)],
+        ],
+    )
+    run.add_value("agreement_with_linear", adjusted_rand_index(labels, theirs))
 
 
 def _cluster_rows(

@@ -44,4 +44,5 @@ def open_analysis(folder: Path) -> Analysis:
             f"{folder}: found other particles than in {training.folder}, expected the training it "
             "was made of; run opus-tomo analyze again"
         )
-    return Analysis(folder, arrays, training)
+    latents = {**training.latents, "z_mu": arrays["z_mu"]}
+    return Analysis(folder, arrays, TrainedRun(training.folder, latents, str(arrays["model"])))

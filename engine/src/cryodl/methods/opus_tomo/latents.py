@@ -13,6 +13,7 @@ from torch import Tensor
 from cryodl.methods.opus_tomo.canonical import half_weights
 from cryodl.methods.opus_tomo.data import ParticleStore
 from cryodl.methods.opus_tomo.density import DensityModel
+from cryodl.methods.opus_tomo.gauge import foretold, view_features
 from cryodl.methods.opus_tomo.losses import misfit
 
 _BATCH = 16
@@ -37,7 +38,8 @@ class Latents:
         Of the latent of the pose corrector.
     scaled : (n, zdim)
         Means, turned and scaled so that distances are rms differences of densities, relative to
-        the rms of the consensus; largest variation first.
+        the rms of the consensus; largest variation first. What the viewing direction foretells of
+        them is taken off.
     misfit : (n,)
         ``|y - T V|^2 - |y|^2`` a voxel of the mask, in units of the noise.
     """
@@ -106,6 +108,9 @@ def encode_all(
         tell((chosen[-1] + 1) / len(store))
     mean, deviation, raw, pose, found = (np.concatenate(p) for p in zip(*parts, strict=True))
     scaled = scaled_latents(model, mean)
+    # What the view alone foretells of a latent says nothing of the particle.
+    views = foretold(scaled, view_features(store.rotations[:, 2]))
+    scaled = (scaled - views).astype(np.float32)
     voxels = float((model.mask > 0.5).sum())
     model.to("cpu")
     return Latents(

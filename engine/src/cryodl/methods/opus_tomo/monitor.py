@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,9 +17,10 @@ from cryodl.core.io.mrc import write_volume
 from cryodl.errors import ResourceError
 from cryodl.methods.opus_tomo.canonical import density_of
 from cryodl.methods.opus_tomo.data import ParticleStore
-from cryodl.methods.opus_tomo.density import DensityModel
+from cryodl.methods.opus_tomo.density import DensityModel, save_model
 from cryodl.methods.opus_tomo.losses import misfit
 from cryodl.methods.opus_tomo.step import LatentStep
+from cryodl.methods.opus_tomo.trained import kept_model
 
 _LOOKED_AT = 48
 _BATCH = 16
@@ -38,6 +40,12 @@ class Monitor:
         Where the picture and the density to look at go.
     prefix : str
         Their name.
+    kept : tuple of int
+        Epochs after which the model is kept.
+    first_epoch : int
+        Of this round.
+    description : dict
+        What is saved with the model.
     """
 
     store: ParticleStore
@@ -45,6 +53,9 @@ class Monitor:
     members: NDArray[np.intp]
     folder: Path
     prefix: str
+    kept: tuple[int, ...] = ()
+    first_epoch: int = 0
+    description: dict[str, Any] = field(default_factory=dict)
 
     def __call__(self, step: nn.Module, epoch: int) -> dict[str, float]:
         """Return metrics; `spread` is that of the decoded densities relative to the consensus."""
@@ -59,6 +70,10 @@ class Monitor:
         if not _is_follower():
             with contextlib.suppress(ResourceError):  # a full disk is told of by the checkpoint
                 self._show(step.model, members[:2])
+            if self.first_epoch + epoch in self.kept:
+                path = self.folder / kept_model(self.first_epoch + epoch)
+                path.parent.mkdir(exist_ok=True)
+                save_model(path, step.model, self.description)
         return found
 
     def _spread(self, model: DensityModel, chosen: NDArray[np.intp]) -> float:

@@ -35,15 +35,8 @@ def write_outputs(training: Training, run: RunFolder, latents: Latents) -> NDArr
     run.add_file("star", "particles.star")
     _write_latents(training, run, latents, linear)
     sampling = training.sampling
-    description: dict[str, Any] = {
-        "box_px": sampling.box_px,
-        "render_px": sampling.render_px,
-        "pixel_size_angstrom": sampling.pixel_size_angstrom,
-        "bfactor": training.choices.bfactor,
-        "sign": training.checked.sign,
-    }
     run.add_file("model", "model.safetensors")
-    save_model(run.path("model.safetensors"), training.model, description)
+    save_model(run.path("model.safetensors"), training.model, description_of(training))
     box = BoxOf(sampling.box_px, sampling.render_px, sampling.pixel_size_angstrom)
     consensus = to_whole_box(training.model.consensus.numpy(), sampling.crop_px, box)
     run.write_map(
@@ -57,6 +50,19 @@ def write_outputs(training: Training, run: RunFolder, latents: Latents) -> NDArr
     run.add_value("spread", latents.spread)
     run.add_value("collapsed", latents.collapsed)
     return linear
+
+
+def description_of(training: Training) -> dict[str, Any]:
+    """Return what is saved with a model."""
+    sampling = training.sampling
+    return {
+        "box_px": sampling.box_px,
+        "render_px": sampling.render_px,
+        "pixel_size_angstrom": sampling.pixel_size_angstrom,
+        "bfactor": training.choices.bfactor,
+        "sign": training.checked.sign,
+        "epochs": training.choices.epochs,
+    }
 
 
 def _write_latents(

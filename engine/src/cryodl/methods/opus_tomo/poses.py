@@ -15,13 +15,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cryodl.core.geometry.resample import rotate_spline, spline_coefficients
-from cryodl.methods.opus_tomo.canonical import density_of, density_transform, half_weights
+from cryodl.methods.opus_tomo.canonical import density_of, half_weights
+from cryodl.methods.opus_tomo.consensus import Sums
 from cryodl.methods.opus_tomo.data import ParticleStore
 from cryodl.methods.opus_tomo.density import DensityModel
 from cryodl.methods.opus_tomo.losses import misfit
 
 _ITERATIONS = 3
 _MOST_SIGMAS = 4.0  # a correction beyond this is not believed
+_ROOM_PX = 2.0  # around the mask: a density that is blurred reaches beyond it
+_JUDGED = 32  # particles by which corrections are judged
+_BLOCK = 6  # frequencies; noise of a particle in half the box spreads over two
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class Corrections:
 def fit_poses(
     model: DensityModel,
     store: ParticleStore,
-    latents: NDArray[np.float32] | None,
+    goal: NDArray[np.float32] | Sums,
     prior: PosePrior,
     device: str = "cpu",
     *,
@@ -66,8 +70,8 @@ def fit_poses(
     ----------
     model, store
         A trained model and all particles.
-    latents : (n, zdim) or None
-        Which density each shows; None stands for the consensus.
+    goal : (n, zdim) or Sums
+        Latent of the density that each shows; or each is fitted to the average of the others.
     prior : PosePrior
         Expected errors.
     device : str
@@ -89,16 +93,9 @@ def fit_poses(
     fit = _Fit(model, prior, torch.device(device))
     rows = []
     for index in range(len(store)):
-        batch = {k: v.to(device) for k, v in store.stacked(np.array([index])).items()}
-        data, weight = model.whitened(batch["data"], batch["weight"])
-        with torch.no_grad():
-            if latents is None:
-                seen = density_transform(model.consensus[None], model.crop_px)
-            else:
-                own = torch.as_tensor(latents[index : index + 1], device=device)
-                seen = model.seen(model.decode(own))
-            before = np.zeros(6) if earlier is None else earlier[index]
-            rows.append(fit.motion(seen, data, weight, before))
+        seen, data, weight = fit.particle(store, goal, index)
+        before = np.zeros(6) if earlier is None else earlier[index]
+        rows.append(fit.motion(seen, data, weight, before))
         tell((index + 1) / len(store))
     model.to("cpu")
     found = np.stack(rows)
@@ -106,6 +103,51 @@ def fit_poses(
     if moving.any():
         found[moving, :6] -= found[moving, :6].mean(axis=0)
     return Corrections(found[:, :3], found[:, 3:6], found[:, 6])
+
+
+def held_out_gain(
+    model: DensityModel,
+    store: ParticleStore,
+    goal: NDArray[np.float32] | Sums,
+    prior: PosePrior,
+    device: str = "cpu",
+    *,
+    earlier: NDArray[np.float64] | None = None,
+) -> tuple[float, float]:
+    """Return by how much corrections lower the misfit where they were not fitted, and its error.
+
+    Some particles are fitted in half of the blocks of Fourier space, as on a chess board, and
+    judged in the middles of the other half. The arguments are those of `fit_poses`.
+
+    Returns
+    -------
+    float, float
+        Mean over the particles, in units of the noise, and the standard error of it.
+    """
+    model.to(device).eval()
+    fit = _Fit(model, prior, torch.device(device))
+    fitted, judged = (part.to(device) for part in _chess_board(model.crop_px))
+    gains = []
+    for index in np.unique(np.linspace(0, len(store) - 1, _JUDGED).astype(int)):
+        seen, data, weight = fit.particle(store, goal, int(index))
+        before = np.zeros(6) if earlier is None else earlier[index]
+        motion = fit.motion(seen, data * fitted, weight * fitted, before)
+        gains.append(fit.gain(seen, data * judged, weight * judged, motion))
+    model.to("cpu")
+    return float(np.mean(gains)), float(np.std(gains) / np.sqrt(len(gains)))
+
+
+def _chess_board(edge: int) -> tuple[Tensor, Tensor]:
+    """Return which frequencies to fit, and which to judge by; never neighbours of each other."""
+    axis = torch.fft.fftfreq(edge, 1 / edge)
+    z, y, x = torch.meshgrid(axis, axis, axis[: edge // 2 + 1].abs(), indexing="ij")
+    # A frequency and its opposite are one number, and so blocks are counted from the origin.
+    blocks = [torch.div(k.abs() + _BLOCK / 2, _BLOCK, rounding_mode="floor") for k in (x, y, z)]
+    block = torch.stack(blocks).sum(dim=0)
+    place = [torch.remainder(k.abs() + _BLOCK / 2, _BLOCK) for k in (x, y, z)]
+    inner = torch.stack([(p >= 1) & (p < _BLOCK - 1) for p in place]).all(dim=0)
+    even = block % 2 == 0
+    return even, ~even & inner
 
 
 class _Fit:
@@ -126,7 +168,41 @@ class _Fit:
             ]
         )
         self.count = half_weights(c, device)
+        self.mask = model.mask.cpu().numpy()
+        radius = self.points.norm(dim=0)
+        self.inside = radius <= float(radius[model.mask > 0.05].max()) + _ROOM_PX
 
+    @torch.no_grad()
+    def particle(
+        self, store: ParticleStore, goal: NDArray[np.float32] | Sums, index: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the transform of what a particle is to show, and its whitened N and D."""
+        model, device = self.model, self.points.device
+        batch = {k: v.to(device) for k, v in store.stacked(np.array([index])).items()}
+        data, weight = model.whitened(batch["data"], batch["weight"])
+        if isinstance(goal, Sums):
+            others = goal.without(store.canonical(index), self.mask)
+            return torch.as_tensor(others, device=device)[None], data, weight
+        own = torch.as_tensor(goal[index : index + 1], device=device)
+        return model.seen(model.decode(own)), data, weight
+
+    @torch.no_grad()
+    def gain(
+        self, seen: Tensor, data: Tensor, weight: Tensor, motion: NDArray[np.float64]
+    ) -> float:
+        """Return by how much the misfit falls when a density moves."""
+        from scipy.spatial.transform import Rotation
+
+        start = density_of(seen, self.model.crop_px)[0]
+        matrix = Rotation.from_rotvec(motion[:3]).as_matrix()
+        moved = self._moved(start, spline_coefficients(start), matrix, motion[3:6])
+        values = [
+            float(misfit(torch.fft.rfftn(density)[None], data, weight)[0][0])
+            for density in (start, moved)
+        ]
+        return values[0] - values[1]
+
+    @torch.no_grad()
     def motion(
         self, seen: Tensor, data: Tensor, weight: Tensor, before: NDArray[np.float64]
     ) -> NDArray[np.float64]:
@@ -163,7 +239,7 @@ class _Fit:
     ) -> Tensor:
         if np.allclose(matrix, np.eye(3), atol=1e-9) and not shift.any():
             return start
-        turned = rotate_spline(coefficients, matrix)
+        turned = rotate_spline(coefficients, matrix, self.inside)
         x, y, z = (float(s) for s in shift)
         phase = -(self.waves[0] * x + self.waves[1] * y + self.waves[2] * z)
         moved = torch.fft.rfftn(turned) * torch.polar(torch.ones_like(phase), phase)

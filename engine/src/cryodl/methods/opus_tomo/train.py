@@ -18,7 +18,8 @@ from cryodl.core.training.settings import TrainingSettings
 from cryodl.errors import InputError
 from cryodl.methods.opus_tomo.canonical import Sampling
 from cryodl.methods.opus_tomo.config import TrainConfig
-from cryodl.methods.opus_tomo.consensus import make_scene
+from cryodl.methods.opus_tomo.consensus import Sums, make_scene
+from cryodl.methods.opus_tomo.correcting import correct, last_correction
 from cryodl.methods.opus_tomo.data import ParticleSource, ParticleStore, Plan
 from cryodl.methods.opus_tomo.density import DensityModel
 from cryodl.methods.opus_tomo.inputs import (
@@ -31,9 +32,7 @@ from cryodl.methods.opus_tomo.inputs import (
 from cryodl.methods.opus_tomo.latents import Latents, encode_all
 from cryodl.methods.opus_tomo.model import build_network, parameter_count
 from cryodl.methods.opus_tomo.monitor import Monitor
-from cryodl.methods.opus_tomo.motions import corrected_poses
-from cryodl.methods.opus_tomo.outputs import write_outputs
-from cryodl.methods.opus_tomo.poses import Corrections, PosePrior, fit_poses
+from cryodl.methods.opus_tomo.outputs import description_of, write_outputs
 from cryodl.methods.opus_tomo.presets import Choices, choose, memory_gb, render_fraction
 from cryodl.methods.opus_tomo.step import LatentStep, StepSettings
 from cryodl.methods.opus_tomo.train_report import report_training
@@ -55,10 +54,10 @@ class Training:
         What is trained.
     members, held : (n,) int
         Particles that are trained on and that are held out.
+    sums : Sums or None
+        What the consensus is made of.
     history : list of dict
         Metrics of each epoch.
-    corrections : Corrections or None
-        The latest.
     """
 
     config: TrainConfig
@@ -71,8 +70,8 @@ class Training:
     held: NDArray[np.intp]
     mask: NDArray[np.float32] | None
     device: str
+    sums: Sums | None = None
     history: list[dict[str, float]] = field(default_factory=list)
-    corrections: Corrections | None = None
 
 
 def run_train(config: TrainConfig, run: RunFolder) -> None:
@@ -88,16 +87,19 @@ def run_train(config: TrainConfig, run: RunFolder) -> None:
     training = _begin(config, run)
     local = config.estpose and config.pose_method == "local"
     for number in range(config.pose_rounds if local else 0):
-        _correct(training, run, None, f"against the consensus, {number + 1}")
+        correct(training, run, None, f"against the consensus, {number + 1}")
+        _set_scene(training, run, 0.0)
     step: LatentStep | None = None
     rounds = _rounds(config, training.choices.epochs)
     for number, (first, epochs) in enumerate(rounds):
         step = _round(training, run, number, first, epochs, step)
         _leave_out_nothing(training, step)
         if local and number + 1 < len(rounds):
-            _correct(training, run, _encoded(training, run, 0), "against its own density")
+            correct(training, run, _encoded(training, run, 0), "against its neighbours")
+            _set_scene(training, run, 0.8)
     if config.estpose:
-        _last_correction(training, run, _encoded(training, run, 0))
+        last_correction(training, run, _encoded(training, run, 0))
+        _set_scene(training, run, 0.85)
     latents = _encoded(training, run, training.choices.refine_steps)
     run.progress(0.92, "writing results")
     linear = write_outputs(training, run, latents)
@@ -189,7 +191,7 @@ def _rounds(config: TrainConfig, epochs: int) -> list[tuple[int, int]]:
 def _set_scene(training: Training, run: RunFolder, fraction: float) -> None:
     """Average the particles in their poses and give the model what they have in common."""
     run.progress(fraction, "averaging particles")
-    scene = make_scene(
+    scene, training.sums = make_scene(
         training.store,
         training.mask,
         progress=lambda done: run.progress(fraction + 0.05 * done, "averaging particles"),
@@ -248,7 +250,17 @@ def _round(
         progress_span=(0.05 + share * first, 0.05 + share * (first + epochs)),
         signature={"preset": config.preset, "zdim": choices.size.zdim, "round": number},
     )
-    monitor = Monitor(store, training.held, training.members, Path(run.folder), config.tmp_prefix)
+    every = config.keep_every or choices.epochs
+    monitor = Monitor(
+        store,
+        training.held,
+        training.members,
+        Path(run.folder),
+        config.tmp_prefix,
+        tuple(range(every, choices.epochs, every)),
+        first,
+        description_of(training),
+    )
     source = ParticleSource(store, plan, steps)
     result: FitResult = fit(step, source, settings, run, resume=config.resume, validate=monitor)
     training.history += [{**e, "epoch": e["epoch"] + first} for e in result.history]
@@ -288,85 +300,3 @@ def _encoded(training: Training, run: RunFolder, refine_steps: int) -> Latents:
         refine_steps=refine_steps,
         prior=config.beta_control,
     )
-
-
-def _correct(training: Training, run: RunFolder, latents: Latents | None, words: str) -> None:
-    """Fit each pose to the density of its latent or to the consensus; average in the new ones."""
-    config, sampling = training.config, training.sampling
-    working = sampling.render_px / sampling.box_px
-    run.log(f"correcting each pose {words}")
-    found = fit_poses(
-        training.model,
-        training.store,
-        None if latents is None else latents.mean,
-        PosePrior(config.sigma_rotation, config.sigma_shift * working),
-        training.device,
-        earlier=corrections_so_far(training),
-        progress=lambda done: run.progress(0.8 + 0.1 * done, "correcting poses"),
-    )
-    _apply(training, run, found)
-    _set_scene(training, run, 0.8)
-
-
-def _apply(training: Training, run: RunFolder, found: Corrections) -> None:
-    """Put the particles into corrected poses."""
-    sampling = training.sampling
-    particles, pixel = training.store.particles, sampling.pixel_size_angstrom
-    moves_px = found.shifts_px * (sampling.box_px / sampling.render_px)
-    rotations, shifts = corrected_poses(
-        particles.rotations, particles.shifts_angstrom / pixel, found.vectors, moves_px
-    )
-    angles = np.degrees(np.linalg.norm(found.vectors, axis=1))
-    lengths = np.linalg.norm(moves_px, axis=1)
-    run.log(
-        f"poses corrected by {np.median(angles):.2f} degrees and {np.median(lengths):.2f} px in "
-        f"the median; {np.mean(found.gained > 0):.0%} of the particles fit better"
-    )
-    training.store = ParticleStore(
-        particles.with_poses(rotations, shifts * pixel),
-        training.checked.settings,
-        sampling,
-        training.checked.sign,
-        training.config.cache_gb,
-        training.device,
-    )
-    training.corrections = found
-
-
-def _last_correction(training: Training, run: RunFolder, latents: Latents) -> None:
-    """Correct the poses a last time, by the corrector or by fitting."""
-    if training.config.pose_method == "local":
-        _correct(training, run, latents, "against its own density")
-        return
-    head = training.model.network.pose_head
-    if head is not None:
-        with torch.no_grad():
-            found = head(torch.as_tensor(latents.pose_mean)).double().numpy()
-        found -= found.mean(axis=0)
-        scale = training.model.crop_px / training.model.network.size.template_px
-        corrections = Corrections(found[:, :3], found[:, 3:] * scale, np.ones(len(found)))
-        _apply(training, run, corrections)
-
-
-def corrections_so_far(training: Training) -> NDArray[np.float64]:
-    """Return rotation vectors and shifts in working voxels by which poses were corrected, (n, 6).
-
-    In the frame of the reference, as `cryodl.methods.opus_tomo.motions` has them.
-    """
-    from scipy.spatial.transform import Rotation
-
-    sampling = training.sampling
-    before, after = training.checked.particles, training.store.particles
-    inverse = np.swapaxes(before.rotations, 1, 2)
-    turned = Rotation.from_matrix(inverse @ after.rotations).as_rotvec()
-    moved = before.shifts_angstrom - after.shifts_angstrom
-    shifts = np.einsum("nij,nj->ni", inverse, moved) / sampling.working_pixel_angstrom
-    return np.concatenate([turned, shifts], axis=1)
-
-
-def total_corrections(training: Training) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return by how many degrees and stored pixels each pose was changed in all, (n,) each."""
-    found = corrections_so_far(training)
-    pixels = training.sampling.box_px / training.sampling.render_px
-    turned, moved = (np.linalg.norm(part, axis=1) for part in np.split(found, 2, axis=1))
-    return np.degrees(turned), moved * pixels

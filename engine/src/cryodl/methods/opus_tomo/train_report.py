@@ -44,7 +44,7 @@ def report_training(
 
 
 def _poses(training: Training, run: RunFolder) -> None:
-    from cryodl.methods.opus_tomo.train import total_corrections
+    from cryodl.methods.opus_tomo.correcting import total_corrections
 
     if not training.config.estpose:
         return

@@ -32,7 +32,7 @@ def run_volumes(config: VolumesConfig, run: RunFolder) -> None:
     """
     analysis = open_analysis(config.run)
     names, latents = chosen_latents(config, analysis)
-    model, description = load_model(analysis.training.folder / "model.safetensors")
+    model, description = load_model(analysis.training.model_path)
     box = BoxOf(description["box_px"], description["render_px"], description["pixel_size_angstrom"])
     device = str(choose_devices(config.devices).torch_device())
     decoded = decode_latents(model, latents, config.apply_mask, device)

@@ -21,8 +21,14 @@ class AnalyzeConfig(CommandConfig):
     """
 
     run: Path = parameter(help=_TRAINED, group="Input", positional=True)
-    epoch: Literal["last"] = parameter(
-        "last", help="Which training state; only the last is kept.", group="Input", expert=True
+    epoch: int | None = parameter(
+        None,
+        help="Networks after this epoch in place of the last, if the training kept them (train "
+        "--keep-every). Particles are encoded anew, in their final poses.",
+        group="Input",
+        original="$2",
+        expert=True,
+        ge=1,
     )
     clusters: int = parameter(
         8, help="Clusters of k-means.", group="Analysis", original="$4", ge=2, le=200

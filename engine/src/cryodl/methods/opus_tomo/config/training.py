@@ -47,6 +47,15 @@ class TrainConfig(ParticleInput):
         original="-n/--num-epochs",
         ge=1,
     )
+    keep_every: int = parameter(
+        10,
+        help="Keep the networks after every so many epochs, for opus-tomo analyze --epoch; 0 keeps "
+        "the last only.",
+        group="Training",
+        original="--checkpoint",
+        expert=True,
+        ge=0,
+    )
     batch_size: int | None = parameter(
         None,
         help="Particles of a step and process; by default that of the preset.",
