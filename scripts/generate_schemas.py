@@ -18,6 +18,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import migration_tables
+from migration_tables import default
+
 from cryodl.cli import GROUPS, commands_of
 from cryodl.core.config.parameters import CommandConfig
 from cryodl.core.config.registry import Command
@@ -104,7 +107,7 @@ def page_text(page: Path) -> str:
     """Return a page with its generated blocks renewed."""
 
     def renewed(match: re.Match[str]) -> str:
-        table = {"options": options, "migration": migration, "variables": variables}
+        table = {"options": options, "migration": migration_tables.table, "variables": variables}
         return f"{match['begin']}\n{table[match['what']](match['whom'])}\n{match['end']}"
 
     return _BLOCK.sub(renewed, page.read_text(encoding="utf-8"))
@@ -126,17 +129,6 @@ def options(group: str) -> str:
     return "\n".join(parts)
 
 
-def migration(group: str) -> str:
-    """Return the table from an original program's options to ours."""
-    lines = ["| command | original option | cryodl | default |", "| --- | --- | --- | --- |"]
-    for command in commands_of(group):
-        for p in describe(command)["parameters"]:
-            if p["original"] and not _common(p):
-                ours = p["flag"] or p["name"].upper()
-                lines.append(f"| `{command.name}` | `{p['original']}` | `{ours}` | {_default(p)} |")
-    return "\n".join(lines) + "\n"
-
-
 def variables(program: str) -> str:
     """Return the table of the environment variables that `relion_wrapper` obeys."""
     from cryodl.methods.spisonet.relion import settings
@@ -144,7 +136,7 @@ def variables(program: str) -> str:
     lines = ["| variable | value | default | what it does |", "| --- | --- | --- | --- |"]
     for field, name in settings.variables().items():
         p = describe_field(field, settings.RelionSettings.model_fields[field])
-        cells = (f"`{name}`", _value(p), _default(p), _escaped(p["help"]))
+        cells = (f"`{name}`", _value(p), default(p), _escaped(p["help"]))
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -157,7 +149,7 @@ def _table(parameters: list[dict[str, Any]]) -> str:
     lines = ["| option | value | default | what it does |", "| --- | --- | --- | --- |"]
     for p in parameters:
         name = f"`{p['flag'] or p['name'].upper()}`" + (" (expert)" if p["expert"] else "")
-        lines.append(f"| {name} | {_value(p)} | {_default(p)} | {_escaped(p['help'])} |")
+        lines.append(f"| {name} | {_value(p)} | {default(p)} | {_escaped(p['help'])} |")
     return "\n".join(lines) + "\n"
 
 
@@ -171,17 +163,6 @@ def _value(parameter: dict[str, Any]) -> str:
     )
     unit = {"angstrom": "Å", "degrees": "°"}.get(parameter["unit"], parameter["unit"])
     return ", ".join(filter(None, [kind + ("s" if parameter["list"] else ""), unit, *limits]))
-
-
-def _default(parameter: dict[str, Any]) -> str:
-    if parameter["required"]:
-        return "required"
-    default = parameter["default"]
-    if default is None or default == []:
-        return "none"
-    if isinstance(default, bool):
-        return "yes" if default else "no"
-    return f"`{default}`"
 
 
 def _escaped(text: str) -> str:

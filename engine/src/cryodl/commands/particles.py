@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from cryodl.commands.particles_extract_config import ParticlesExtractConfig
+from cryodl.commands.particles_legacy_config import ParticlesLegacyConfig
 from cryodl.core.config.parameters import BareConfig, CommandConfig, parameter
 from cryodl.core.config.registry import Command
 
@@ -116,5 +117,12 @@ COMMANDS = [
         "Boxes around points of tomograms, at any fraction of a voxel and any binning.",
         ParticlesExtractConfig,
         "cryodl.commands.particles_extract:run_extract",
+    ),
+    Command(
+        "particles",
+        "legacy",
+        "Data files of the published programs: subvolumes, poses, latents.",
+        ParticlesLegacyConfig,
+        "cryodl.commands.particles_legacy:run_legacy",
     ),
 ]
