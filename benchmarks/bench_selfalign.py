@@ -26,6 +26,7 @@ from cryodl.cli import main as cryodl
 from cryodl.core.alignment.aligner import Aligner, Alignment, SearchSettings
 from cryodl.core.alignment.particle_volumes import ParticleVolumes
 from cryodl.core.alignment.reference import MapReference, ParticleReference
+from cryodl.core.alignment.rotation_grid import even_rotations
 from cryodl.core.alignment.spectra import FourierPoints, observe, spectral_power, spectral_snr
 from cryodl.core.fourier.filters import apply_transfer
 from cryodl.core.fourier.fsc import fourier_shell_correlation, resolution_at
@@ -44,6 +45,8 @@ from cryodl.core.volumes.masks import soft_sphere
 from cryodl.core.volumes.particle_average import AverageSettings
 
 PIXEL, RADIUS_PX, MAX_SHIFT_PX, BATCH = 13.0, 14, 4.0, 8
+HEADER = ("map", "SNR", "kind", "median degrees", "within 10", "or of the pseudo two-fold",
+          "median px")  # fmt: skip
 
 
 @dataclass
@@ -91,9 +94,10 @@ def row(*cells: object) -> None:
 
 def table_align(options: argparse.Namespace) -> None:
     """Particles against the map they were made of."""
-    row("map", "SNR", "mode", "median degrees", "within 10", "median px", "CPU s a particle")
+    row(*HEADER, "CPU s a particle")
     for name in options.structures:
         reference = load(options.maps, name)
+        fold = pseudo_fold(reference)
         points = FourierPoints(reference.shape[0], reference.shape[0] // 2 - 1)
         for snr in options.snr:
             data = make(reference, options.number, snr, options.seed)
@@ -109,24 +113,48 @@ def table_align(options: argparse.Namespace) -> None:
                     seen = observe(points, part, data.wedge, power=power)
                     parts.append(aligner.align(seen, mode))
                 spent = (time.process_time() - begun) / options.number
-                report(name, snr, mode, Alignment.joined(parts), data, spent, options.symmetry)
+                report(options, name, snr, mode, Alignment.joined(parts), data, spent, fold)
 
 
-def report(name, snr, mode, found, data, spent, symmetry) -> None:
-    """Print errors of one cell."""
-    angles = angular_distance_degrees(found.rotations, data.rotations, symmetry)
+def report(options, name, snr, kind, found, data, spent, fold) -> None:
+    """Print errors of one cell, and keep its poses where asked to."""
+    angles = angular_distance_degrees(found.rotations, data.rotations)
+    turned = angular_distance_degrees(found.rotations, data.rotations @ fold)
+    turned = np.minimum(turned, angular_distance_degrees(found.rotations @ fold, data.rotations))
+    either = np.minimum(angles, turned)
     moves = np.linalg.norm(found.shifts_px - data.shifts, axis=1)
-    within = interval((angles <= 10).astype(float), np.mean)
-    row(name, snr, mode, interval(angles, np.median), within, f"{np.median(moves):.2f}",
+    within = (interval((a <= 10).astype(float), np.mean) for a in (angles, either))
+    row(name, snr, kind, interval(angles, np.median), *within, f"{np.median(moves):.2f}",
         f"{spent:.3f}")  # fmt: skip
+    if options.keep is not None:
+        options.keep.mkdir(parents=True, exist_ok=True)
+        path = options.keep / f"{name}_{snr}_{kind.replace(' ', '_')}_{options.seed}.npz"
+        np.savez(path, angles=angles, either=either, **vars(found))
+
+
+def pseudo_fold(reference: np.ndarray) -> np.ndarray:
+    """Return the turn of more than 40 degrees in which a map looks like itself, else none."""
+    n = reference.shape[0]
+    points = FourierPoints(n, n // 2 - 1)
+    settings = SearchSettings(max_shift_px=MAX_SHIFT_PX, coarse_shell=n // 2 - 4)
+    aligner = Aligner(MapReference(reference, points), settings)
+    seen = observe(points, reference[None])
+    grid = even_rotations(2304)
+    far = grid[angular_distance_degrees(grid, np.eye(3)) > 40]
+    found = aligner.align(seen, "auto", rotations=far[None])
+    same = aligner.scored(seen, torch.eye(3)[None, None], torch.zeros(1, 1, 3)).scores
+    alike = found.score[0] > 0.7 * float(same)
+    far_enough = angular_distance_degrees(found.rotations[0], np.eye(3)) > 30
+    return found.rotations[0] if alike and far_enough else np.eye(3)
 
 
 def table_pairs(options: argparse.Namespace) -> None:
     """Particles against other particles, both with noise and a wedge."""
-    row("map", "SNR", "score", "median degrees", "within 10", "median px", "CPU s a pair")
+    row(*HEADER, "CPU s a pair")
     for name in options.structures:
         reference = load(options.maps, name)
         points = FourierPoints(reference.shape[0], reference.shape[0] // 2 - 1)
+        fold = pseudo_fold(reference)
         for snr in options.snr:
             first = make(reference, options.number, snr, options.seed)
             second = make(reference, options.number, snr, options.seed + 1, shift=0.0)
@@ -135,7 +163,7 @@ def table_pairs(options: argparse.Namespace) -> None:
             power = spectral_power(points, both, first.wedge)
             ratio = spectral_snr(points, both, first.wedge)
             data = Data(first.volumes, truth, first.shifts, first.wedge)
-            settings = SearchSettings(rotations=2304, max_shift_px=MAX_SHIFT_PX)
+            settings = SearchSettings(max_shift_px=MAX_SHIFT_PX, is_thorough=True)
             for kind in ("both wedges, SNR", "one wedge, unweighted"):
                 aware = kind.startswith("both")
                 flat = power if aware else np.full_like(power, power.mean())
@@ -149,7 +177,9 @@ def table_pairs(options: argparse.Namespace) -> None:
                     seen = observe(points, first.volumes[i : i + 1], first.wedge, power=flat)
                     parts.append(aligner.align(seen, "exhaustive"))
                 spent = (time.process_time() - begun) / options.number
-                report(name, snr, kind, Alignment.joined(parts), data, spent, options.symmetry)
+                # The fold of the template's own frame differs from pair to pair.
+                folds = second.rotations @ fold @ np.swapaxes(second.rotations, 1, 2)
+                report(options, name, snr, kind, Alignment.joined(parts), data, spent, folds)
 
 
 def write(data: Data, folder: Path) -> Path:
@@ -286,7 +316,7 @@ def main() -> None:
     parser.add_argument("--snr", type=lambda t: [float(v) for v in t.split(",")], default=[0.1])
     parser.add_argument("--modes", type=lambda t: t.split(","), default=["exhaustive", "auto"])
     parser.add_argument("--number", type=int, default=100)
-    parser.add_argument("--symmetry", default="C1", help="up to which poses count as the same")
+    parser.add_argument("--keep", type=Path, help="folder that gets the poses of each cell")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--iterations", type=int, default=8)

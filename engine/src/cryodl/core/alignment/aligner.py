@@ -25,6 +25,11 @@ _ROTATIONS_OF_A_PASS = 1152
 _SHORTLIST = 96
 # Share of the information that the first round from coarse to fine needs.
 _ENOUGH = 0.4
+# From coarse to fine a candidate is left behind when its score is less than such a share of the
+# best, by more than the noise of scores may do.
+_SHARES = (0.77, 0.86, 0.92)
+_NOISE = 0.5
+_APART_DEGREES = 5.0
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,9 @@ class SearchSettings:
         Largest step of the search about poses at hand.
     finest_degrees : float
         Smallest step; the result is interpolated between steps.
+    is_thorough : bool
+        The exhaustive search keeps six times as many candidates of the grid, and those that lie
+        near each other as well: for scores as rugged as those of two noisy particles.
     """
 
     symmetry: str = "C1"
@@ -58,11 +66,12 @@ class SearchSettings:
     max_shift_px: float = 4.0
     coarse_shell: int = 8
     candidates: int = 8
-    auto_rotations: int = 1152
+    auto_rotations: int = 2304
     auto_shell: int = 6
-    auto_candidates: int = 6
+    auto_candidates: int = 16
     local_degrees: float = 6.0
     finest_degrees: float = 1.5
+    is_thorough: bool = False
 
     def __post_init__(self) -> None:
         least = min(self.rotations, self.candidates, self.coarse_shell, self.auto_candidates)
@@ -186,12 +195,16 @@ class Aligner:
         settings = self.settings
         shell = min(settings.coarse_shell, self.points.max_shell)
         spacing = spacing_degrees(settings.rotations)
-        found = self._grid_search(seen, settings.rotations, shell, settings.candidates, spacing)
+        keep, most, apart, wider = settings.candidates, settings.candidates, spacing / 2, shell
+        if settings.is_thorough:
+            keep, most, apart = 6 * keep, 2 * most, _APART_DEGREES
+            wider = (shell + self.points.max_shell) // 2
+        found = self._grid_search(seen, settings.rotations, shell, keep, spacing)
         if given is not None:
             found = merge(found, given)
-        for step in (spacing / 2, spacing / 4):
-            found = local_search(self.reference, seen, found, self._step(step, shell))
-        found = distinct(found, settings.candidates, spacing / 2, self._group)
+        for step, band in ((spacing / 2, shell), (spacing / 4, wider)):
+            found = local_search(self.reference, seen, found, self._step(step, band))
+        found = distinct(found, most, apart, self._group)
         return self._in_the_whole_band(seen, found, spacing / 5)
 
     def _coarse_to_fine(self, seen: Observations, given: Candidates | None) -> Candidates:
@@ -200,17 +213,25 @@ class Aligner:
         shell = min(settings.coarse_shell, self.points.max_shell)
         keep, rotations = settings.auto_candidates, settings.auto_rotations
         if self._told(seen.power, low) < _ENOUGH:
-            low, keep, rotations = shell, 2 * keep, 2 * rotations
+            low = shell
         spacing = spacing_degrees(rotations)
         found = given
         if found is None:
             found = self._grid_search(seen, rotations, low, keep, spacing)
-        found = local_search(self.reference, seen, found, self._step(spacing / 2, low))
-        found = local_search(self.reference, seen, found, self._step(spacing / 4, shell))
-        found = distinct(found, 3, spacing / 2, self._group)
         middle = (shell + self.points.max_shell) // 2
-        found = local_search(self.reference, seen, found, self._step(spacing / 7, middle))
-        return distinct(found, 2, 20.0, self._group)
+        stages = ((2, low, 6, spacing / 2), (4, shell, 2, 20.0), (7, middle, 2, 20.0))
+        for share, (part, band, most, apart) in zip(_SHARES, stages):
+            step = self._step(spacing / part, band)
+            found = local_search(self.reference, seen, found, step, self._alive(found, share))
+            found = distinct(found, most, apart, self._group)
+        return found
+
+    def _alive(self, found: Candidates, share: float) -> Tensor:
+        """Tell which candidates are not yet beaten by the best (b, c)."""
+        scores, unknown = found.scores, torch.isinf(found.scores).all(dim=1, keepdim=True)
+        best = scores.amax(dim=1, keepdim=True)
+        reach = scores >= best - (1 - share) * best.abs() - _NOISE
+        return unknown | (reach & torch.isfinite(scores))
 
     def _refined_given(self, seen: Observations, given: Candidates) -> Candidates:
         shell = min(self.settings.coarse_shell, self.points.max_shell)
@@ -224,6 +245,8 @@ class Aligner:
         """Score all in the whole band, and go on with the best two."""
         whole, last = self.points.max_shell, 2 * self.settings.finest_degrees
         found = local_search(self.reference, seen, found, self._step(step, whole))
+        if self.settings.is_thorough:
+            found = local_search(self.reference, seen, found, self._step(0.7 * last, whole))
         found = distinct(found, 2, 20.0, self._group)
         while step > last:
             step = max(step / 2, last)

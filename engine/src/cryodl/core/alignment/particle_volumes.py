@@ -73,7 +73,8 @@ class ParticleVolumes:
 
     def _all_alike(self) -> bool:
         particles = self.particles
-        return not particles.ctf_paths and not particles.tilts
+        alone = particles.box_rotations is None
+        return alone and not particles.ctf_paths and not particles.tilts
 
     def _transfer(self, index: int) -> Floats | None:
         return particle_transfer(

@@ -43,9 +43,16 @@ class Step:
 
 
 def local_search(
-    reference: Reference, seen: Observations, found: Candidates, step: Step
+    reference: Reference,
+    seen: Observations,
+    found: Candidates,
+    step: Step,
+    alive: Tensor | None = None,
 ) -> Candidates:
-    """Move each candidate to the best of 15 x 15 poses about it."""
+    """Move each candidate to the best of 15 x 15 poses about it.
+
+    Those that are not `alive` (b, c) stay where they are and get a score of minus infinity.
+    """
 
     def best_of(band: Observations, rotations: Tensor, shifts: Tensor) -> tuple[Tensor, ...]:
         scores, turned, moved = _lattice_scores(reference, band, rotations, shifts, step)
@@ -53,9 +60,17 @@ def local_search(
         rows = torch.arange(len(best), device=best.device)
         return turned[rows, turn], moved[rows, move], best
 
-    turned, moved, scores = _in_batches(best_of, seen, found, step)
     b, c = found.scores.shape
-    return Candidates(turned.reshape(b, c, 3, 3), moved.reshape(b, c, 3), scores.reshape(b, c))
+    if alive is None or bool(alive.all()):
+        turned, moved, scores = _in_batches(best_of, seen, found, step)
+        return Candidates(turned.reshape(b, c, 3, 3), moved.reshape(b, c, 3), scores.reshape(b, c))
+    turned, moved, scores = _in_batches(best_of, seen, found, step, alive)
+    result = Candidates(
+        found.rotations.clone(), found.shifts.clone(), torch.full_like(found.scores, -torch.inf)
+    )
+    for whole, part in zip(result, (turned, moved, scores)):
+        whole[alive] = part
+    return result
 
 
 def polish(
@@ -92,13 +107,17 @@ def _in_batches(
     seen: Observations,
     found: Candidates,
     step: Step,
+    alive: Tensor | None = None,
 ) -> list[Tensor]:
     b, c = found.scores.shape
     batch = max(1, _VALUES_OF_A_PASS // (_POINTS * step.count))
     rotations, shifts = found.rotations.reshape(-1, 3, 3), found.shifts.reshape(-1, 3)
     particle = torch.arange(b, device=rotations.device).repeat_interleave(c)
+    if alive is not None:
+        kept = alive.flatten()
+        rotations, shifts, particle = rotations[kept], shifts[kept], particle[kept]
     band, parts = seen.first(step.count), []
-    for start in range(0, b * c, batch):
+    for start in range(0, len(particle), batch):
         rows = slice(start, start + batch)
         parts.append(work(band.chosen(particle[rows]), rotations[rows], shifts[rows]))
     return [torch.cat(column) for column in zip(*parts)]

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import map_coordinates
 
 from cryodl.conventions import PIXEL_SIZE_TOLERANCE
 from cryodl.core.fourier.ctf import ctf_sums, ctf_volume
@@ -133,16 +134,28 @@ def particle_transfer(
     Returns
     -------
     ndarray, (n, n, n) float32, or None
-        Centred, in the frame of the particle: its CTF volume, else that of its tilts, else the
-        wedge of the tilt range. None where nothing is known, or asked for.
+        Centred, in the frame of the box, which may have been cut rotated: its CTF volume, else
+        that of its tilts, else the wedge of the tilt range. None where nothing is known, or
+        asked for.
     """
-    n, pixel = particles.box_size_px, float(particles.pixel_size_angstrom[index])
     if settings.transfer == "none":
         return None
     if settings.transfer == "ctf" and particles.ctf_paths:
         path = particles.ctf_paths[index]
         if path.suffix.lower() != ".star":
-            return read_ctf_volume(path, n)
+            # Made with the box, and turned as it is.
+            return read_ctf_volume(path, particles.box_size_px)
+    found = _transfer_in_tomogram(particles, index, settings, squared)
+    if found is None or particles.box_rotations is None:
+        return found
+    # x_tomogram = A_sub x_box, and so are frequencies.
+    return turned_weight(found, particles.box_rotations[index])
+
+
+def _transfer_in_tomogram(
+    particles: ParticleSet, index: int, settings: AverageSettings, squared: bool
+) -> NDArray[np.float32] | None:
+    n, pixel = particles.box_size_px, float(particles.pixel_size_angstrom[index])
     tilts = particle_tilts(particles, index)
     if tilts is not None:
         if settings.transfer == "wedge":
@@ -157,6 +170,29 @@ def particle_transfer(
         low, high = particles.tilt_range_degrees
         return missing_wedge(n, low, high, tilt_axis_degrees=settings.tilt_axis_degrees)
     return None
+
+
+def turned_weight(weight: NDArray[np.float32], rotation: ArrayLike) -> NDArray[np.float32]:
+    """Return a centred Fourier weight W in another frame: ``W'(k) = W(R k)``.
+
+    Parameters
+    ----------
+    weight : (n, n, n) array
+        Symmetric about its centre.
+    rotation : (3, 3) array
+        R, on (x, y, z).
+
+    Returns
+    -------
+    ndarray, (n, n, n) float32
+        Linear between voxels; beyond the box, where only corners lie, as at its rim.
+    """
+    n = weight.shape[0]
+    axis = np.arange(n) - n // 2
+    z, y, x = np.meshgrid(axis, axis, axis, indexing="ij")
+    places = np.stack([x, y, z], axis=-1) @ np.asarray(rotation, dtype=np.float64).T
+    where = np.moveaxis(places[..., ::-1], -1, 0) + n // 2
+    return np.asarray(map_coordinates(weight, where, order=1, mode="nearest"), dtype=np.float32)
 
 
 def read_ctf_volume(path: Path, n: int) -> NDArray[np.float32]:
@@ -206,6 +242,7 @@ def _average_volumes(
     particles: ParticleSet, settings: AverageSettings, pixel: float, tell: Callable[[float], None]
 ) -> ParticleAverage:
     premultiplied = are_premultiplied(particles)
+    rotations, shifts = particles.box_poses()
     average = WedgeAverage(
         particles.box_size_px,
         settings.symmetry,
@@ -226,8 +263,8 @@ def _average_volumes(
             )
         average.add(
             volumes,
-            particles.rotations[chosen],
-            particles.shifts_angstrom[chosen] / pixel,
+            rotations[chosen],
+            shifts[chosen] / pixel,
             np.stack(known) if known else None,
             half_sets=particles.half_sets[chosen],
         )

@@ -193,9 +193,22 @@ class RefineConfig(SearchConfig):
     reference: Path | None = parameter(
         None, help=_REFERENCE + " Without one the particles make their own.", group="Input"
     )
+    other_references: list[Path] | None = parameter(
+        None,
+        help="Further maps to begin with, one for each further class; all are low-passed alike.",
+        group="Input",
+    )
+    classes: int = parameter(
+        1,
+        help="Averages that particles are sorted into. With one reference, or none, the first "
+        "round sorts by chance and the later ones by score; a reference for each does better.",
+        group="Search",
+        ge=1,
+        le=20,
+    )
     initial_lowpass: float = parameter(
         60.0,
-        help="Low-pass of the reference for the first round.",
+        help="Low-pass of the references for the first round.",
         unit="angstrom",
         group="Search",
         gt=0,
@@ -241,6 +254,20 @@ class RefineConfig(SearchConfig):
         expert=True,
         ge=4,
     )
+
+    @model_validator(mode="after")
+    def _a_reference_a_class(self) -> RefineConfig:
+        if self.other_references and self.reference is None:
+            raise ValueError(
+                "--other-references: found without --reference, expected both; give the first "
+                "map as --reference"
+            )
+        return self
+
+    @property
+    def class_count(self) -> int:
+        """Number of averages."""
+        return max(self.classes, 1 + len(self.other_references or []))
 
 
 class TrainConfig(ParticleConfig):

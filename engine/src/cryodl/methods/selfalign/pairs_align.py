@@ -48,9 +48,7 @@ def align_pairs(config: AlignConfig, run: RunFolder) -> tuple[ParticleSet, Align
     templates = _template_paths(config.pairs, particles)
     device = choose_devices(config.devices).torch_device()
     points = FourierPoints(box, band_shell(config.resolution, box, pixel), device)
-    settings = replace(
-        search_settings(config, box), rotations=min(config.rotations, 2304), candidates=6
-    )
+    settings = replace(search_settings(config, box), is_thorough=True)
     count = len(particles)
     sample = np.unique(np.linspace(0, count - 1, min(count, _MEASURED)).astype(int))
     volumes, transfers = checked.read(sample)

@@ -27,12 +27,16 @@ class Round:
         Of the poses; zeros at the start.
     halves : (N,) int
         1 or 2.
-    half1, half2, average : (n, n, n) float32
-        Maps of these poses.
-    fsc : (k,)
+    classes : (N,) int
+        Number of the reference that each is averaged with, from 1 to K.
+    class_rotations, class_shifts_px : (K, N, 3, 3), (K, N, 3)
+        Poses against each of the K references.
+    half1, half2, average : (K, n, n, n) float32
+        Maps of these poses, one a class.
+    fsc : (K, k)
         Corrected for the mask.
     resolution_angstrom : float
-        Where it falls below 0.143.
+        Where that of the best class falls below 0.143.
     change_degrees, score : float
         Medians of the change against the round before, and of the scores.
     """
@@ -45,6 +49,9 @@ class Round:
     confidence: NDArray[np.float64]
     spread_degrees: NDArray[np.float64]
     halves: NDArray[np.int64]
+    classes: NDArray[np.int64]
+    class_rotations: NDArray[np.float64]
+    class_shifts_px: NDArray[np.float64]
     half1: NDArray[np.float32]
     half2: NDArray[np.float32]
     average: NDArray[np.float32]
