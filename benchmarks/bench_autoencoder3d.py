@@ -168,7 +168,7 @@ def compare(options) -> None:
                 shown = " ".join(f"{value:.3f}" for value in plain)
                 print(
                     f"{snr:g} {seed} {pose} | {shown} | {ours:.3f} ({result['features']}, "
-                    f"{'aligned, ' if result['aligned'] else ''}{spent:.0f} s)",
+                    f"{'sorted, ' if result['aligned'] else ''}{spent:.0f} s)",
                     flush=True,
                 )
         for pose, values in rows.items():
@@ -316,7 +316,7 @@ def main() -> int:
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--features", default="auto")
     parser.add_argument("--sweep", default="2:8")
-    parser.add_argument("--align-rounds", type=int, default=3)
+    parser.add_argument("--align-rounds", type=int, default=8)
     options = parser.parse_args()
     studies[options.study](options)
     return 0

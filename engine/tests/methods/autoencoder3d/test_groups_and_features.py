@@ -1,20 +1,13 @@
-"""Invariants, features, stability, alignment to averages, proposals, working tomograms."""
+"""Invariants, features, stability, proposals, working tomograms."""
 
 import numpy as np
 import pytest
 from scipy import ndimage
-from subvolume_cases import particles, shape, tomogram
+from subvolume_cases import shape, tomogram
 
 from cryodl.core.evaluation.matching import score_points
-from cryodl.core.evaluation.partitions import adjusted_rand_index
 from cryodl.core.geometry.rotations import rotate_cube
 from cryodl.errors import InputError
-from cryodl.methods.autoencoder3d.class_alignment import (
-    ClassAlignment,
-    Grouping,
-    refine_grouping,
-)
-from cryodl.methods.autoencoder3d.data import standardised
 from cryodl.methods.autoencoder3d.features import (
     Trial,
     best_features,
@@ -72,20 +65,6 @@ def test_the_most_stable_is_taken():
     assert best_features(trials).features == "b"
     sweep = [Trial("a", k, s, q, 1) for k, s, q in ((2, 1, 0.4), (3, 0.99, 0.6), (4, 0.7, 0.7))]
     assert best_number(sweep) == 3
-
-
-def test_alignment_mends_groups():
-    boxes, truth = particles((24, 24), noise=1.0)
-    boxes = np.stack([standardised(box) for box in boxes])
-    wrong = truth.copy()
-    wrong[::8] = 1 - wrong[::8]
-    eye = np.broadcast_to(np.eye(3), (48, 3, 3)).copy()
-    start = Grouping(wrong, eye, np.zeros((48, 3)), np.zeros((0, 0), np.float32))
-    alignment = ClassAlignment(boxes, None, np.zeros(48, dtype=np.int64), rotations=500)
-    found, steady = refine_grouping(alignment, start, 2, 3)
-    before, after = (adjusted_rand_index(truth, labels) for labels in (wrong, found.labels))
-    assert before < 0.6 and after > before + 0.2 and steady > 0.7
-    assert np.allclose(np.linalg.det(found.rotations), 1)
 
 
 def test_blobs_are_proposed_where_they_are():

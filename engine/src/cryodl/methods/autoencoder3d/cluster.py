@@ -8,18 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cryodl.core.clustering.kmeans import by_size
+from cryodl.core.clustering.kmeans import kmeans
 from cryodl.core.evaluation.partitions import adjusted_rand_index
 from cryodl.core.io.atomic import atomic_path, write_json
 from cryodl.core.io.particles.write import write_particles
 from cryodl.core.run.folder import RunFolder
-from cryodl.methods.autoencoder3d.class_alignment import (
-    WORKING_BOX_PX,
-    ClassAlignment,
-    Grouping,
-    average_boxes,
-    refine_grouping,
-)
+from cryodl.methods.autoencoder3d.averages import Poses, average_boxes, upright, working_boxes
 from cryodl.methods.autoencoder3d.cluster_report import report_clusters
 from cryodl.methods.autoencoder3d.config import ClusterConfig
 from cryodl.methods.autoencoder3d.features import (
@@ -32,14 +26,19 @@ from cryodl.methods.autoencoder3d.features import (
     try_out,
 )
 from cryodl.methods.autoencoder3d.figures import write_figures
+from cryodl.methods.autoencoder3d.mixture_groups import (
+    MORE_GROUPS,
+    WORKING_BOX_PX,
+    Particles,
+    Refined,
+    refine_groups,
+)
 from cryodl.methods.autoencoder3d.model import load_autoencoder
 from cryodl.methods.autoencoder3d.trained import Trained, read_trained
 
 GROUPS, LISTS, STAR = "groups.npz", "clus-center/kmeans.json", "clusters.star"
 _MOST_ALIGNED = 12
 _FEWEST_ALIGNED = 8  # particles of a group, on average
-_STEADY = 0.8  # agreement of the last two rounds, below which alignment follows the noise
-_RELATED = 0.4  # agreement with the groups before, below which they are other groups
 
 
 @dataclass(frozen=True)
@@ -55,15 +54,15 @@ class Clusters:
     rotations, centres_px : (N, 3, 3) and (N, 3)
         Pose in the frame of the box, in voxels of the network's box; aligned within the group
         where `aligned`.
-    aligned : bool
-        Whether poses were found by comparison with averages.
+    refined : Refined or None
+        Where groups and poses were found by likelihood.
     """
 
     labels: NDArray[np.int64]
     distances: NDArray[np.float64]
     rotations: NDArray[np.float64]
     centres_px: NDArray[np.float64]
-    aligned: bool
+    refined: Refined | None = None
 
 
 def run_cluster(config: ClusterConfig, run: RunFolder) -> None:
@@ -85,13 +84,13 @@ def run_cluster(config: ClusterConfig, run: RunFolder) -> None:
     run.add_value("features", chosen.features)
     run.add_value("stability", chosen.stability)
     run.add_value("silhouette", chosen.silhouette)
-    run.add_value("aligned", clusters.aligned)
+    run.add_value("aligned", clusters.refined is not None)
     run.add_value("trials", [asdict(trial) for trial in trials])
     sizes = np.bincount(clusters.labels)
     run.add_value("sizes", sizes.tolist())
     names = write_figures(run, averages, sizes.tolist(), stretch="common")
     run.add_value("figures", names)
-    report_clusters(run, trials, chosen, averages, centres, sizes.tolist(), clusters.aligned)
+    report_clusters(run, trials, chosen, averages, centres, sizes.tolist(), clusters.refined)
 
 
 def _choose(
@@ -137,42 +136,59 @@ def _grouped(
     _, found = try_out(
         chosen.features, points, chosen.clusters, seed=config.seed, seeds=2, starts=config.starts
     )
-    start = Clusters(found.labels, found.distances, trained.rotations, trained.centres_px, False)
+    start = Clusters(found.labels, found.distances, trained.rotations, trained.centres_px)
     enough = len(found.labels) >= _FEWEST_ALIGNED * chosen.clusters
     if not config.align_rounds or chosen.clusters > _MOST_ALIGNED or not enough:
         return start
-    run.progress(0.5, "aligning to averages")
+    run.progress(0.5, "sorting by likelihood")
     working = min(trained.boxes.shape[-1], WORKING_BOX_PX)
     scale = trained.boxes.shape[-1] / working
-    wedges = trained.recordings.wedges(working) if trained.recordings.known else None
-    alignment = ClassAlignment(trained.boxes, wedges, trained.recordings.kinds, config.rotations)
-    begin = Grouping(
-        found.labels, trained.rotations, trained.centres_px / scale, np.zeros((0, 0), np.float32)
+    more = min(chosen.clusters + MORE_GROUPS, max(2, len(found.labels) // _FEWEST_ALIGNED))
+    many = kmeans(points, more, seed=config.seed, starts=config.starts).labels
+    refined = refine_groups(
+        Particles(working_boxes(trained.boxes, working), *_seen(trained, working)),
+        found.labels,
+        many if more > chosen.clusters else found.labels,
+        config.clusters,
+        rounds=config.align_rounds,
+        rotations=config.rotations,
+        seed=config.seed,
     )
-    aligned, steady = refine_grouping(alignment, begin, chosen.clusters, config.align_rounds)
-    agreement = adjusted_rand_index(found.labels, aligned.labels)
-    run.add_value("alignment_agreement", agreement)
-    run.add_value("alignment_steadiness", steady)
+    agreement = adjusted_rand_index(found.labels, refined.labels)
+    groups = int(refined.labels.max()) + 1
+    run.add_value("agreement_with_features", agreement)
     run.log(
-        f"alignment to averages: agreement {agreement:.3f} with the groups before it, {steady:.3f} "
-        "between its last rounds"
+        f"sorted by likelihood: {groups} groups, agreement {agreement:.3f} with those of the "
+        f"features, mean probability of the own group {refined.chances.mean():.2f}"
     )
-    if steady < _STEADY or agreement < _RELATED:
-        run.log("the alignment does not settle; the groups stay as they were")
+    if not refined.better:
+        run.log("they explain the particles less well than the groups of the features, which stay")
         return start
-    labels = by_size(aligned.labels)
-    return Clusters(labels, found.distances, aligned.rotations, aligned.centres_px * scale, True)
+    poses = Poses(refined.rotations, refined.centres_px * scale)
+    return Clusters(refined.labels, found.distances, *_upright(trained, poses, refined), refined)
+
+
+def _seen(trained: Trained, n: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return what was measured of a box of n: weights of each kind of recording, and kinds."""
+    if trained.recordings.known:
+        return trained.recordings.wedges(n), trained.recordings.kinds
+    return np.ones((1, n, n, n), dtype=np.float32), np.zeros(len(trained.names), dtype=np.int64)
+
+
+def _upright(trained: Trained, poses: Poses, refined: Refined) -> Poses:
+    wedges, kinds = _seen(trained, trained.boxes.shape[-1])
+    for label in range(int(refined.labels.max()) + 1):
+        rows = np.flatnonzero(refined.labels == label)
+        average = average_boxes(trained.boxes, rows, *poses, wedges, kinds)
+        poses = upright(poses, rows, average)
+    return poses
 
 
 def _pictures(
     run: RunFolder, trained: Trained, clusters: Clusters
 ) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
     """Return averages of the members and decoded centres of their codes."""
-    n = trained.boxes.shape[-1]
-    wedges = np.ones((1, n, n, n), dtype=np.float32)
-    kinds = np.zeros(len(trained.names), dtype=np.int64)
-    if trained.recordings.known:
-        wedges, kinds = trained.recordings.wedges(n), trained.recordings.kinds
+    wedges, kinds = _seen(trained, trained.boxes.shape[-1])
     network, _ = load_autoencoder(trained.folder / "model.safetensors")
     averages, centres = [], []
     count = int(clusters.labels.max()) + 1
@@ -228,10 +244,12 @@ def _write(
     run.add_value("training", str(trained.folder.absolute()))
     run.add_file("star", STAR)
     particles = trained.particles.with_classes(clusters.labels + 1)
-    if clusters.aligned:
+    if clusters.refined is not None:
         # From the frame of the box to that of the tomogram, by what the training noted of both.
         cut = trained.frames @ np.swapaxes(trained.rotations, 1, 2)
         shifts = -np.einsum("nij,nj->ni", cut, clusters.centres_px) * voxel
         particles = particles.with_poses(cut @ clusters.rotations, shifts)
+        chances = clusters.refined.chances.round(4)
+        particles = particles.with_column("rlnMaxValueProbDistribution", chances)
     distances = clusters.distances.round(5)
     write_particles(run.path(STAR), particles.with_column("cdlDistToCentre", distances))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from cryodl.core.run.figures import central_slices, new_figure
 from cryodl.core.run.folder import RunFolder
 from cryodl.methods.autoencoder3d.features import Trial
+from cryodl.methods.autoencoder3d.mixture_groups import SAME, Refined
 
 _SHOWN = 12
 _UNSTABLE = 0.6
@@ -23,7 +24,7 @@ def report_clusters(
     averages: list[NDArray[np.float32]],
     centres: list[NDArray[np.float32]],
     sizes: list[int],
-    aligned: bool,
+    refined: Refined | None,
 ) -> None:
     """Fill the report of a clustering."""
     report = run.report
@@ -39,7 +40,7 @@ def report_clusters(
     report.figure(
         central_slices(shown),
         "Averages of the members, each frequency by how often it was measured"
-        + (", turned to fit each other." if aligned else ", in their normalised poses."),
+        + (", turned to fit each other." if refined else ", in their normalised poses."),
     )
     decoded = {f"decoded centre {k}": centres[k] for k in range(min(len(sizes), _SHOWN))}
     report.figure(
@@ -47,6 +48,20 @@ def report_clusters(
         "Decoded centres: what the network imagines in the middle of each group. What the missing "
         "wedge took away is a guess there.",
     )
+    if refined is not None:
+        report.fact("mean probability of the own group", f"{refined.chances.mean():.2f}")
+        report.heading("Merging")
+        report.table(
+            ["groups", "most alike: particles", "what two explain better than one"],
+            [
+                [m.groups, f"{m.sizes[0]} and {m.sizes[1]}", f"{m.ratio:.2f}"]
+                for m in refined.merges
+            ],
+        )
+        report.text(
+            "The last column is the gain of the logarithm of the likelihood for each number more: "
+            f"chance gives about 0.5, and without a wanted number groups below {SAME:g} are merged."
+        )
     if len(trials) > 1:
         _report_trials(run, trials)
     if chosen.stability < _UNSTABLE:

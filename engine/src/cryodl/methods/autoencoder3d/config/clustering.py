@@ -19,7 +19,8 @@ class ClusterConfig(CommandConfig):
 
     Groups are numbered by size, the largest first. Codes are only one way to tell particles apart:
     with `--features auto` the codes, invariants of rotation and the volumes themselves are tried,
-    and the grouping that repeats best is taken.
+    and the grouping that repeats best is taken. Particles are then sorted by likelihood, each in
+    every orientation and never mirrored.
     """
 
     run: Path = parameter(help=TRAINED, group="Input", positional=True)
@@ -46,16 +47,17 @@ class ClusterConfig(CommandConfig):
         group="Clusters",
     )
     align_rounds: int = parameter(
-        3,
-        help="Most rounds in which every particle is turned to fit the average of each group and "
-        "joins the one it fits best. 0 leaves the groups as they are. Only for up to 12 groups.",
+        8,
+        help="Rounds in which particles are sorted by likelihood, in every orientation: groups "
+        "become averages and particles join those they fit. 0 leaves the groups as they are. Only "
+        "for up to 12 groups.",
         group="Clusters",
         ge=0,
         le=20,
     )
     rotations: int = parameter(
         2304,
-        help="Orientations tried in the alignment; 2304 are 19 degrees apart, 4608 are 15.",
+        help="Orientations tried in the last rounds; 2304 are 19 degrees apart, 4608 are 15.",
         group="Clusters",
         expert=True,
         ge=24,

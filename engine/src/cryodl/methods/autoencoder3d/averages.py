@@ -1,0 +1,64 @@
+"""Averages of groups, upright: what was measured of them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryodl.core.volumes.averaging import WedgeAverage
+from cryodl.core.volumes.boxes import fourier_resample
+from cryodl.methods.autoencoder3d.pose_normalization import PoseSettings, normalise_pose
+
+_BATCH = 64
+
+
+class Poses(NamedTuple):
+    """Poses of particles in their groups: ``x_box = A x_group + c``."""
+
+    rotations: NDArray[np.float64]
+    centres_px: NDArray[np.float64]
+
+
+def upright(poses: Poses, rows: NDArray[np.int64], average: NDArray[np.float32]) -> Poses:
+    """Turn the frame of a group so that the principal axes of its average are x, y, z.
+
+    Groups that are one structure then look alike in their pictures.
+    """
+    pose = normalise_pose(average, PoseSettings("full", keep_all=True))
+    rotations, centres = poses.rotations.copy(), poses.centres_px.copy()
+    centres[rows] += poses.rotations[rows] @ pose.centre_px
+    rotations[rows] = poses.rotations[rows] @ pose.rotation
+    return Poses(rotations, centres)
+
+
+def average_boxes(
+    boxes: NDArray,
+    rows: NDArray[np.int64],
+    rotations: NDArray[np.float64],
+    centres_px: NDArray[np.float64],
+    wedges: NDArray[np.float32],
+    kinds: NDArray[np.int64],
+) -> NDArray[np.float32]:
+    """Return the average of some particles, each frequency by how often it was measured."""
+    n = boxes.shape[-1]
+    if len(rows) == 0:
+        return np.zeros((n, n, n), dtype=np.float32)
+    average = WedgeAverage(n)
+    for start in range(0, len(rows), _BATCH):
+        part = rows[start : start + _BATCH]
+        average.add(
+            boxes[part].astype(np.float32),
+            rotations[part],
+            -centres_px[part],
+            wedges[kinds[part]],
+        )
+    return average.result(regularisation=0.5)
+
+
+def working_boxes(boxes: NDArray, most_px: int) -> NDArray[np.float32]:
+    """Return boxes of at most `most_px` voxels; what is finer decides nothing here."""
+    if boxes.shape[-1] <= most_px:
+        return np.asarray(boxes, dtype=np.float32)
+    return np.stack([fourier_resample(box.astype(np.float32), most_px) for box in boxes])

@@ -1,0 +1,110 @@
+"""Groups by likelihood: mirror images, mixed up groups, how many there are, poses."""
+
+import numpy as np
+import pytest
+import torch
+from subvolume_cases import particles, shape, turned
+
+from cryodl.core.evaluation.partitions import adjusted_rand_index
+from cryodl.core.fourier.wedge import missing_wedge
+from cryodl.core.geometry.rotations import random_rotations
+from cryodl.methods.autoencoder3d.averages import Poses, average_boxes, upright, working_boxes
+from cryodl.methods.autoencoder3d.data import standardised
+from cryodl.methods.autoencoder3d.mixture import Mixture, expect, total_power
+from cryodl.methods.autoencoder3d.mixture_groups import Particles, refine_groups
+from cryodl.methods.autoencoder3d.resolution import Resolution, observe
+
+OPEN = np.ones((1, 16, 16, 16), np.float32)
+
+
+def as_particles(boxes, wedges=OPEN, kinds=None):
+    kinds = np.zeros(len(boxes), np.int64) if kinds is None else kinds
+    return Particles(np.stack([standardised(box) for box in boxes]), wedges, kinds)
+
+
+def correlation(first, second):
+    return float(np.corrcoef(first.ravel(), second.ravel())[0, 1])
+
+
+def test_a_turned_map_fits_in_its_pose_and_sums_give_it_back():
+    at = Resolution(16, 4, 1152)
+    volume = shape(1)
+    rotation = at.grid[77].double().numpy()
+    box = turned(volume, rotation, (1, 0, 0))[None].astype(np.float32)
+    seen = observe(at, box, OPEN, np.zeros(1, np.int64))
+    mixture = Mixture([volume], total_power(at, seen) * 0.05, np.ones(1))
+    found, sums = expect(at, seen, mixture, np.zeros((1, 3)))
+    assert np.allclose(found.rotations[0], rotation) and found.centres_px[0].tolist() == [1, 0, 0]
+    # One direction of a particle is all that there is: as many numbers as points, no noise.
+    values, weights = at.insert(sums.values[0], sums.weights[0])
+    back = at.volume(values / weights.clamp(min=1e-3))
+    assert correlation(back, volume) > 0.9
+
+
+def test_the_probabilities_of_a_particle_are_one():
+    boxes, _ = particles((6, 6), noise=1.0)
+    at = Resolution(16, 3, 300)
+    seen = observe(at, boxes, OPEN, np.zeros(12, np.int64))
+    mixture = Mixture([shape(0), shape(1)], total_power(at, seen), np.full(2, 0.5))
+    found, sums = expect(at, seen, mixture, np.zeros((12, 3)))
+    assert np.allclose(found.chances.sum(axis=1), 1, atol=1e-4)
+    counted = sum(float(weights[:, 0].sum()) for weights in sums.weights)
+    assert counted == pytest.approx(12, rel=1e-4)
+    assert sum(float(v.abs().sum()) for v in sums.values) > 0
+    assert not torch.isnan(sums.residual).any()
+
+
+def test_mirror_images_are_told_apart_and_never_mirrored():
+    rng = np.random.default_rng(5)
+    truth = rng.permutation(np.repeat([0, 1], 20))
+    pair = [shape(1), shape(1)[:, :, ::-1]]
+    # The plate is its own mirror image but for a knob out of its plane.
+    pair[0][10:13, 6:8, 5:7] += 3
+    pair[1] = pair[0][:, :, ::-1].copy()
+    boxes = np.stack(
+        [
+            turned(pair[kind], rotation) + rng.normal(0, 0.3, (16,) * 3)
+            for kind, rotation in zip(truth, random_rotations(40, rng), strict=True)
+        ]
+    )
+    start = rng.integers(2, size=40)
+    many = rng.integers(4, size=40)
+    found = refine_groups(as_particles(boxes), start, many, 2, rounds=8, rotations=768, seed=1)
+    assert adjusted_rand_index(truth, found.labels) > 0.8 and found.better
+    assert np.allclose(np.linalg.det(found.rotations), 1)
+
+
+def test_mixed_groups_are_mended_through_two_kinds_of_wedge():
+    boxes, truth = particles((24, 16), noise=1.0)
+    wedges = np.stack([missing_wedge(16, -60, 60), missing_wedge(16, -40, 60)])
+    start = truth.copy()
+    start[::6] = 1 - start[::6]
+    kinds = np.arange(40) % 2
+    found = refine_groups(
+        as_particles(boxes, wedges, kinds), start, start, 2, rounds=6, rotations=576, seed=0
+    )
+    assert adjusted_rand_index(truth, start) < 0.6
+    assert adjusted_rand_index(truth, found.labels) > 0.8
+    assert found.merges[-1].groups == 2 and found.merges[-1].ratio > 1
+
+
+def test_groups_of_one_structure_are_merged():
+    boxes, truth = particles((28, 20), noise=1.0, seed=3)
+    many = truth * 2 + np.arange(48) % 2
+    found = refine_groups(as_particles(boxes), truth, many, None, rounds=4, rotations=576, seed=0)
+    assert found.labels.max() == 1 and adjusted_rand_index(truth, found.labels) > 0.8
+    assert [merge.groups for merge in found.merges] == [4, 3, 2]
+
+
+def test_averages_stand_upright():
+    rotations = random_rotations(12, np.random.default_rng(2))
+    boxes = np.stack([turned(shape(0), rotation) for rotation in rotations])
+    turn = random_rotations(1, np.random.default_rng(3))[0]
+    poses, rows = Poses(rotations @ turn, np.zeros((12, 3))), np.arange(12)
+    average = average_boxes(boxes, rows, *poses, OPEN, np.zeros(12, np.int64))
+    stood = average_boxes(boxes, rows, *upright(poses, rows, average), OPEN, np.zeros(12, np.int64))
+    z, y, x = np.indices((16,) * 3) - 8
+    weight = np.maximum(stood - stood.mean() - stood.std(), 0)
+    spread = [float((weight * axis**2).sum()) for axis in (x, y, z)]
+    assert spread[0] > 2 * spread[1] and spread[0] > 2 * spread[2]
+    assert working_boxes(boxes, 8).shape == (12, 8, 8, 8)
