@@ -38,6 +38,14 @@
     doi = {https://doi.org/10.1038/nmeth.4347}
 }
 
+@inproceedings{Zeng2020,
+    author = {Zeng, Xiangrui and Xu, Min},
+    title = {Gum-Net: Unsupervised Geometric Matching for Fast and Accurate 3D Subtomogram Image Alignment and Averaging},
+    booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition},
+    year = {2020},
+    doi = {https://doi.org/10.1109/CVPR42600.2020.00413}
+}
+
 @article{Zivanov2018,
     author = {Zivanov, Jasenko and Nakane, Takanori and Forsberg, Björn O. and Kimanius, Dari and Hagen, Wim J. H. and Lindahl, Erik and Scheres, Sjors H. W.},
     title = {New tools for automated high-resolution cryo-EM structure determination in RELION-3},

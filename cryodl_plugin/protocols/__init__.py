@@ -16,6 +16,9 @@ from cryodl_plugin.protocols.protocol_simulate_tomography import (
     CryoDLProtSimulateSubtomograms,
     CryoDLProtSimulateTomograms,
 )
+from cryodl_plugin.protocols.protocol_subtomo_align import CryoDLProtSubtomoAlign
+from cryodl_plugin.protocols.protocol_subtomo_refine import CryoDLProtSubtomoRefine
+from cryodl_plugin.protocols.protocol_subtomo_train import CryoDLProtSubtomoTrain
 
 __all__ = [
     "CryoDLProtAnisoCorrect",
@@ -32,4 +35,7 @@ __all__ = [
     "CryoDLProtSimulateHalfMaps",
     "CryoDLProtSimulateSubtomograms",
     "CryoDLProtSimulateTomograms",
+    "CryoDLProtSubtomoAlign",
+    "CryoDLProtSubtomoRefine",
+    "CryoDLProtSubtomoTrain",
 ]

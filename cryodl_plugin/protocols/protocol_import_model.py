@@ -13,7 +13,11 @@ from cryodl_plugin.convert import picking
 from cryodl_plugin.forms import fileState
 from cryodl_plugin.objects import CryoDLModel
 
-_METHODS = {"cet_pick": "cet-pick train", "spisonet": "spisonet correct"}
+_METHODS = {
+    "cet_pick": "cet-pick train",
+    "selfalign": "selfalign train",
+    "spisonet": "spisonet correct",
+}
 
 
 class CryoDLProtImportModel(EMProtocol):

@@ -17,6 +17,11 @@ from cryodl_plugin.viewers.viewer_simulate import CryoDLViewerSimulate
 # tomograms.
 from cryodl_plugin.viewers.viewer_slices import CryoDLViewerGallery as ABCryoDLViewerGallery
 from cryodl_plugin.viewers.viewer_slices import CryoDLViewerSlices as ABCryoDLViewerSlices
+from cryodl_plugin.viewers.viewer_subtomos import (
+    CryoDLViewerSubtomoAlign,
+    CryoDLViewerSubtomoRefine,
+    CryoDLViewerSubtomoTrain,
+)
 
 __all__ = [
     "ABCryoDLViewerGallery",
@@ -32,4 +37,7 @@ __all__ = [
     "CryoDLViewerPickTrain",
     "CryoDLViewerSimulate",
     "CryoDLViewerSimulateTomograms",
+    "CryoDLViewerSubtomoAlign",
+    "CryoDLViewerSubtomoRefine",
+    "CryoDLViewerSubtomoTrain",
 ]

@@ -2,6 +2,7 @@
 
 from cryodl_plugin.wizards.misalign import CryoDLCommandWizard, CryoDLParticleDiameterWizard
 from cryodl_plugin.wizards.picking import CryoDLDiameterWizard, CryoDLThresholdWizard
+from cryodl_plugin.wizards.subtomos import CryoDLStartLowPassWizard, CryoDLSubtomoMaskWizard
 from cryodl_plugin.wizards.tomography import CryoDLBoxSizeWizard, CryoDLTomogramWizard
 from cryodl_plugin.wizards.wizards import (
     CryoDLMaskRadiusWizard,
@@ -17,6 +18,8 @@ __all__ = [
     "CryoDLModelFileWizard",
     "CryoDLParticleDiameterWizard",
     "CryoDLResolutionLimitWizard",
+    "CryoDLStartLowPassWizard",
+    "CryoDLSubtomoMaskWizard",
     "CryoDLThresholdWizard",
     "CryoDLTomogramWizard",
 ]

@@ -149,6 +149,7 @@ def save_proposer(path: Path, proposer: Proposer, facts: dict[str, Any]) -> None
     """Write a network with all that is needed to use it, the template included."""
     holder = _Holder(proposer.network, torch.as_tensor(proposer.template))
     header = {
+        "method": "selfalign",
         "preset": proposer.preset,
         "symmetry": proposer.symmetry,
         "box_px": proposer.box_px,
