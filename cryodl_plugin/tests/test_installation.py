@@ -108,6 +108,24 @@ class TestInstallation(unittest.TestCase):
         self.checkWithoutEngine()
         self.checkInstallb()
 
+    def testEngineAlone(self):
+        """The engine with the newest of every library; only PyTorch is held, for its size."""
+        env = os.path.join(self.folder, "alone")
+        self.run_([sys.executable, "-m", "venv", env])
+        with open(os.path.join(ROOT, "constraints.txt"), encoding="utf-8") as file:
+            torch = next(line.strip() for line in file if line.startswith("torch=="))
+        program = os.path.join(env, "bin", "cryodl")
+        self.run_([os.path.join(env, "bin", "pip"), "install", "-q", self.wheel("cryodl"), torch])
+        self.assertIn("The engine works", self.run_([program, "doctor"]))
+        halves = os.path.join(self.folder, "half_maps")
+        self.run_([program, "simulate", "half-maps", "--box-size-px", "32", "--output", halves])
+        names = [os.path.join(halves, f"half{i}.mrc") for i in (1, 2)]
+        fsc = os.path.join(self.folder, "fsc3d")
+        self.run_([program, "spisonet", "fsc3d", *names, "--output", fsc])
+        self.assertTrue(os.path.exists(os.path.join(fsc, "fsc3d.mrc")))
+        versions = self.run_([os.path.join(env, "bin", "pip"), "list", "--format=freeze"])
+        self.assertRegex(versions, r"numpy==([3-9]|2\.[2-9])")
+
     def mendScipionCommand(self):
         """Do what docs/installation.md says of environments without editable packages."""
         code = "import site; print(site.getsitepackages()[0])"

@@ -6,6 +6,7 @@ import tempfile
 import time
 from unittest import mock
 
+import pytest
 import pyworkflow
 from pyworkflow.protocol.constants import STATUS_ABORTED, STATUS_FAILED, STATUS_FINISHED
 
@@ -139,6 +140,7 @@ class TestQueue(PluginTest):
         self.assertEqual(scheduler.processes(self.folder, number), [])
         return prot
 
+    @pytest.mark.slow
     def testStopOfAWholeProtocol(self):
         """Stop cancels the job."""
         self.checkStop(WHOLE)
