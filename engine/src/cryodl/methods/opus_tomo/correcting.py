@@ -13,7 +13,7 @@ from cryodl.methods.opus_tomo.data import ParticleStore
 from cryodl.methods.opus_tomo.gauge import foretold, latent_features
 from cryodl.methods.opus_tomo.latents import Latents
 from cryodl.methods.opus_tomo.motions import corrected_poses, undone
-from cryodl.methods.opus_tomo.poses import Corrections, PosePrior, fit_poses, held_out_gain
+from cryodl.methods.opus_tomo.poses import Corrections, Goal, PosePrior, fit_poses, judge_fits
 
 if TYPE_CHECKING:
     from cryodl.methods.opus_tomo.train import Training
@@ -22,9 +22,9 @@ _NEIGHBOURS = 8
 
 
 def correct(training: Training, run: RunFolder, latents: Latents | None, words: str) -> None:
-    """Fit each pose to the density of its neighbours in the latents, or to the consensus of others.
+    """Fit each pose to the average of the others, or to the density of its neighbours' latents.
 
-    Corrections that do not help on frequencies that were not fitted are not made. What latents
+    As much of the corrections is made as helps on frequencies that were not fitted. What latents
     foretell of those that were made, now or before, is given back to the densities.
     """
     _fit(training, run, latents, words)
@@ -36,28 +36,30 @@ def _fit(training: Training, run: RunFolder, latents: Latents | None, words: str
     config, sampling = training.config, training.sampling
     working = sampling.render_px / sampling.box_px
     run.log(f"correcting each pose {words}")
-    goal = training.sums if latents is None else of_neighbours(latents)
-    if goal is None:
+    if training.sums is None:
         return
+    goal: Goal = training.sums if latents is None else of_neighbours(latents)
     prior = PosePrior(config.sigma_rotation, config.sigma_shift * working)
     earlier = corrections_so_far(training)
-    gain, error = held_out_gain(
-        training.model, training.store, goal, prior, training.device, earlier=earlier
+    model, store, device = training.model, training.store, training.device
+    worth = judge_fits(model, store, goal, prior, device, earlier=earlier)
+    run.log(
+        f"frequencies that are not fitted gain {worth.gain:.2f} +- {worth.error:.2f} a particle "
+        f"by {worth.rotation:.0%} of the rotations and {worth.shift:.0%} of the shifts"
     )
-    run.log(f"frequencies that are not fitted gain {gain:.2f} +- {error:.2f} a particle")
-    if gain <= 0:  # corrections that follow the noise make it worse
-        run.log("which is nothing: poses stay as they are")
+    if worth.gain <= 0:
         return
     found = fit_poses(
-        training.model,
-        training.store,
+        model,
+        store,
         goal,
         prior,
-        training.device,
+        device,
         earlier=earlier,
         progress=lambda done: run.progress(0.8 + 0.1 * done, "correcting poses"),
     )
-    _apply(training, run, found)
+    vectors, shifts = worth.rotation * found.vectors, worth.shift * found.shifts_px
+    _apply(training, run, Corrections(vectors, shifts, found.gained))
 
 
 def of_neighbours(latents: Latents) -> NDArray[np.float32]:

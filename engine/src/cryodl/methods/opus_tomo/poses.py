@@ -21,10 +21,12 @@ from cryodl.methods.opus_tomo.data import ParticleStore
 from cryodl.methods.opus_tomo.density import DensityModel
 from cryodl.methods.opus_tomo.losses import misfit
 
+Goal = Sums | NDArray[np.float32]
 _ITERATIONS = 3
 _MOST_SIGMAS = 4.0  # a correction beyond this is not believed
 _ROOM_PX = 2.0  # around the mask: a density that is blurred reaches beyond it
-_JUDGED = 32  # particles by which corrections are judged
+_SHARES = ((0.0, 0.0), (0.0, 0.5), (0.0, 1.0), (0.35, 0.5), (0.35, 1.0), (0.7, 1.0), (1.0, 1.0))
+_JUDGED = 48  # particles by which corrections are judged
 _BLOCK = 6  # frequencies; noise of a particle in half the box spreads over two
 
 
@@ -57,7 +59,7 @@ class Corrections:
 def fit_poses(
     model: DensityModel,
     store: ParticleStore,
-    goal: NDArray[np.float32] | Sums,
+    goal: Goal,
     prior: PosePrior,
     device: str = "cpu",
     *,
@@ -70,8 +72,8 @@ def fit_poses(
     ----------
     model, store
         A trained model and all particles.
-    goal : (n, zdim) or Sums
-        Latent of the density that each shows; or each is fitted to the average of the others.
+    goal : Sums or (n, zdim)
+        Each is fitted to the average of the others, or to the density of a latent.
     prior : PosePrior
         Expected errors.
     device : str
@@ -105,24 +107,38 @@ def fit_poses(
     return Corrections(found[:, :3], found[:, 3:6], found[:, 6])
 
 
-def held_out_gain(
+@dataclass(frozen=True)
+class Worth:
+    """How much of corrections is to be believed.
+
+    Attributes
+    ----------
+    rotation, shift : float
+        Shares from 0 to 1 of the corrections that fit best where they were not fitted.
+    gain, error : float
+        By how much the misfit falls there, a particle, in units of the noise; its standard error.
+    """
+
+    rotation: float
+    shift: float
+    gain: float
+    error: float
+
+
+def judge_fits(
     model: DensityModel,
     store: ParticleStore,
-    goal: NDArray[np.float32] | Sums,
+    goal: Goal,
     prior: PosePrior,
     device: str = "cpu",
     *,
     earlier: NDArray[np.float64] | None = None,
-) -> tuple[float, float]:
-    """Return by how much corrections lower the misfit where they were not fitted, and its error.
+) -> Worth:
+    """Judge corrections by frequencies to which they were not fitted.
 
     Some particles are fitted in half of the blocks of Fourier space, as on a chess board, and
-    judged in the middles of the other half. The arguments are those of `fit_poses`.
-
-    Returns
-    -------
-    float, float
-        Mean over the particles, in units of the noise, and the standard error of it.
+    judged in the middles of the other half, with several shares of the correction. The arguments
+    are those of `fit_poses`.
     """
     model.to(device).eval()
     fit = _Fit(model, prior, torch.device(device))
@@ -131,10 +147,15 @@ def held_out_gain(
     for index in np.unique(np.linspace(0, len(store) - 1, _JUDGED).astype(int)):
         seen, data, weight = fit.particle(store, goal, int(index))
         before = np.zeros(6) if earlier is None else earlier[index]
-        motion = fit.motion(seen, data * fitted, weight * fitted, before)
-        gains.append(fit.gain(seen, data * judged, weight * judged, motion))
+        motion = fit.motion(seen, data * fitted, weight * fitted, before)[:6]
+        shares = [np.repeat(pair, 3) * motion for pair in _SHARES]
+        gains.append(fit.gains(seen, data * judged, weight * judged, shares))
     model.to("cpu")
-    return float(np.mean(gains)), float(np.std(gains) / np.sqrt(len(gains)))
+    found = np.array(gains)
+    best = int(found.mean(axis=0).argmax())
+    rotation, shift = _SHARES[best]
+    error = float(found[:, best].std() / np.sqrt(len(found)))
+    return Worth(rotation, shift, float(found[:, best].mean()), error)
 
 
 def _chess_board(edge: int) -> tuple[Tensor, Tensor]:
@@ -174,7 +195,7 @@ class _Fit:
 
     @torch.no_grad()
     def particle(
-        self, store: ParticleStore, goal: NDArray[np.float32] | Sums, index: int
+        self, store: ParticleStore, goal: Goal, index: int
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the transform of what a particle is to show, and its whitened N and D."""
         model, device = self.model, self.points.device
@@ -187,20 +208,21 @@ class _Fit:
         return model.seen(model.decode(own)), data, weight
 
     @torch.no_grad()
-    def gain(
-        self, seen: Tensor, data: Tensor, weight: Tensor, motion: NDArray[np.float64]
-    ) -> float:
-        """Return by how much the misfit falls when a density moves."""
+    def gains(
+        self, seen: Tensor, data: Tensor, weight: Tensor, motions: list[NDArray[np.float64]]
+    ) -> list[float]:
+        """Return by how much the misfit falls when a density moves, for each motion."""
         from scipy.spatial.transform import Rotation
 
         start = density_of(seen, self.model.crop_px)[0]
-        matrix = Rotation.from_rotvec(motion[:3]).as_matrix()
-        moved = self._moved(start, spline_coefficients(start), matrix, motion[3:6])
-        values = [
-            float(misfit(torch.fft.rfftn(density)[None], data, weight)[0][0])
-            for density in (start, moved)
-        ]
-        return values[0] - values[1]
+        coefficients = spline_coefficients(start)
+        values = []
+        for motion in (np.zeros(6), *motions):
+            matrix = Rotation.from_rotvec(motion[:3]).as_matrix()
+            density = self._moved(start, coefficients, matrix, motion[3:])
+            transform = torch.fft.rfftn(density)[None]
+            values.append(float(misfit(transform, data, weight)[0][0]))
+        return [values[0] - value for value in values[1:]]
 
     @torch.no_grad()
     def motion(
