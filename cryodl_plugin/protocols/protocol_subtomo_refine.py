@@ -1,6 +1,6 @@
 """Gold-standard averaging of subtomograms, into one class or several."""
 
-from pwem.objects import SetOfFSCs, VolumeMask
+from pwem.objects import SetOfFSCs, SetOfVolumes, VolumeMask
 from pyworkflow.object import Float
 from pyworkflow.protocol import params
 from tomo.objects import (
@@ -14,6 +14,7 @@ from cryodl_plugin import convert, forms
 from cryodl_plugin.convert import alignment, tomography
 from cryodl_plugin.protocols.subtomos import (
     LABELS,
+    ONE_MAP,
     REFINE_COMMAND,
     CryoDLProtSubtomos,
     scoreLines,
@@ -73,12 +74,16 @@ class CryoDLProtSubtomoRefine(CryoDLProtSubtomos):
         form.addSection(label="Input")
         self._addParticles(form, "All of one box size. Half sets that they have are kept.")
         self._addReference(
-            form, "To begin with. Empty: the particles make their own.", allowsNull=True
+            form,
+            "To begin with, or a set of some, one for each class. Empty: the particles make their "
+            "own.",
+            f"{ONE_MAP}, SetOfVolumes",
+            allowsNull=True,
         )
         form.addParam(
             "otherReferences",
             params.MultiPointerParam,
-            pointerClass="Volume, AverageSubTomogram",
+            pointerClass=ONE_MAP,
             allowsNull=True,
             label="Further references",
             help="One more class for each. Particles go to the one that they fit best.\n"
@@ -96,7 +101,10 @@ class CryoDLProtSubtomoRefine(CryoDLProtSubtomos):
 
     def referenceVolumes(self):
         """Return all references, the first one first."""
-        return super().referenceVolumes() + self._furtherVolumes()
+        first = self.inputReference.get()
+        isSet = isinstance(first, SetOfVolumes)
+        given = [one.clone() for one in first] if isSet else super().referenceVolumes()
+        return given + self._furtherVolumes()
 
     def _furtherVolumes(self):
         return [pointer.get() for pointer in self.otherReferences if pointer.get() is not None]
@@ -107,8 +115,9 @@ class CryoDLProtSubtomoRefine(CryoDLProtSubtomos):
 
     def _inputParameters(self):
         values = super()._inputParameters()
-        if self._furtherVolumes() and "reference" in values:
-            values["other_references"] = self.referenceFiles()[1:]
+        further = self.referenceFiles()[1:]
+        if further and "reference" in values:
+            values["other_references"] = further
         return values
 
     # --- outputs ---------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from cryodl_plugin.protocols.tomography import CryoDLProtTomography
 ALIGN_COMMAND = "selfalign align"
 REFINE_COMMAND = "selfalign refine"
 SUBTOMO_TRAIN_COMMAND = "selfalign train"
+ONE_MAP = "Volume, AverageSubTomogram"
 _TOLERANCE = 0.02
 _EVIDENT_SCORE = 6.0
 
@@ -59,11 +60,11 @@ class CryoDLProtSubtomos(CryoDLProtTomography):
         )
 
     @staticmethod
-    def _addReference(form, words, **arguments):
+    def _addReference(form, words, classes=ONE_MAP, **arguments):
         form.addParam(
             "inputReference",
             params.PointerParam,
-            pointerClass="Volume, AverageSubTomogram",
+            pointerClass=classes,
             label="Reference",
             help=f"{words} In a box and at a pixel size like those of the subtomograms, matter "
             "bright.",
