@@ -36,17 +36,22 @@ UNSEEN = (101, 102)
 
 
 def tomogram(folder: Path, seed: int, snr: float, style: str) -> Path:
-    """Simulate a tomogram with its truth, unless it is there."""
+    """Simulate a tomogram with its truth, unless it is there.
+
+    The style is detector, or smooth with the correlation of its noise in voxels: smooth0.5.
+    """
     path = folder / f"{style}_{snr:g}_{seed}.mrc"
     if path.is_file():
         return path
+    kind = style.rstrip("0123456789.")
+    noise = NoiseSettings(style=kind, snr=snr, correlation_px=float(style[len(kind) :] or 1))
     scene = SceneSettings(number=90, decoys=50, beads=4, vesicles=1, texture=0.1)
     settings = TomogramSettings(
         structures=(STRUCTURE,),
         shape_zyx=SHAPE,
         pixel_size_angstrom=PIXEL_SIZE,
         scene=scene,
-        noise=NoiseSettings(style=style, snr=snr),
+        noise=noise,
     )
     found = simulate_tomogram(settings, seed)
     write_coordinates(path.with_suffix(".txt"), found.coordinates_px)
@@ -167,8 +172,9 @@ def main() -> None:
     parser.add_argument("--case", choices=["cpu", "unet_4", "fractions", "large"], default="cpu")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--snr", type=float, nargs="+", default=[0.3, 0.1])
-    parser.add_argument("--styles", nargs="+", default=["detector", "smooth"])
+    parser.add_argument("--styles", nargs="+", default=["detector", "smooth0.5"])
     parser.add_argument("--fractions", type=float, nargs="+", default=[0.05, 0.1, 0.3, 0.7, 1.0])
+    parser.add_argument("--preset", help="default: unet_4 for its case, cpu for the others")
     parser.add_argument("--steps", type=int, help="instead of the preset's")
     given = parser.parse_args()
     given.output.mkdir(parents=True, exist_ok=True)
@@ -176,7 +182,7 @@ def main() -> None:
         large(given.output)
         return
     print("| run | F1 | precision | recall | error (px) | average precision | expected F1 |")
-    more = ["--preset", "cpu" if given.case == "cpu" else "unet_4"]
+    more = ["--preset", given.preset or ("unet_4" if given.case == "unet_4" else "cpu")]
     more += ["--steps", str(given.steps)] if given.steps else []
     fractions = given.fractions if given.case == "fractions" else [0.3]
     for style in given.styles:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cryodl.methods.cet_pick.calibration import Calibration, calibrate
+from cryodl.methods.cet_pick.calibration import Calibration, Control, calibrate
 
 
 def scores(generator, count, centre, spread):
@@ -76,3 +76,29 @@ def test_hardly_any_picks_still_give_a_threshold(picks, labels):
     found = calibrate(np.array(picks, float), np.array(labels, float))
     assert isinstance(found, Calibration)
     assert 0 < found.threshold < 1
+
+
+def test_a_picker_that_finds_only_noise_is_found_out_by_its_control():
+    rng = np.random.default_rng(5)
+    noise, control = rng.beta(4, 8, 400), rng.beta(4, 8, 1200)
+    labels = rng.beta(4, 8, 6)
+    trusting = calibrate(noise, labels)
+    honest = calibrate(noise, labels, control=Control(control, 1 / 3))
+    assert trusting.f1 > 0.7
+    assert honest.f1 < 0.3
+    assert max(honest.chances) < 0.5
+
+
+def test_without_wrong_picks_in_the_control_few_high_labels_do_not_cut_particles_away():
+    picks = np.concatenate([np.linspace(0.75, 0.95, 40), [0.03, 0.05]])
+    labels = np.array([0.84, 0.9, 0.94])
+    found = calibrate(picks, labels, control=Control(np.full(12, 0.04), 0.25))
+    assert 0.05 < found.threshold < 0.75
+
+
+def test_scores_that_lie_close_together_are_not_blurred_into_one():
+    generator = np.random.default_rng(6)
+    right, wrong = scores(generator, 40, 0.0, 0.03), scores(generator, 40, -2.0, 0.2)
+    found = calibrate(np.concatenate([right, wrong]), scores(generator, 20, 0.0, 0.03))
+    assert f1_at(found.threshold, right, wrong) > 0.95
+    assert found.recall > 0.95

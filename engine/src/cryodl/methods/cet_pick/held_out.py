@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cryodl.core.evaluation.matching import match_points
-from cryodl.methods.cet_pick.calibration import Calibration, calibrate
+from cryodl.methods.cet_pick.calibration import LEAST_SCORE, Calibration, Control, calibrate
 from cryodl.methods.cet_pick.data import LabelledTomogram
 from cryodl.methods.cet_pick.inputs import CheckedTomogram
 from cryodl.methods.cet_pick.model import PickingNetwork
@@ -24,7 +24,6 @@ from cryodl.methods.cet_pick.tomogram import WorkingTomogram
 LEAST_LABELS = 3
 DISTANCE_OF_DIAMETER = 0.6
 _MATCH_OF_DIAMETER = 0.5
-_FLOOR = 0.02  # peaks below are background without doubt
 
 
 @dataclass(frozen=True)
@@ -89,17 +88,50 @@ def calibrate_kinds(
     bbox_px: float,
     device: torch.device,
     fully_labelled: bool,
+    with_control: bool = False,
 ) -> list[Calibration]:
-    """Return, for each kind, what the held-out labels say."""
+    """Return, for each kind, what the held-out labels say.
+
+    The control is what is picked in the same tomograms with their grey values turned over: it
+    takes one more pass of the network.
+    """
     kinds = len(held[0].points_xyz)
     found = [_scores(network, part, bbox_px, device) for part in held]
+    controls = _control_scores(network, held, bbox_px, device) if with_control else [None] * kinds
     return [
         calibrate(
             *(np.concatenate([part[kind][which] for part in found]) for which in range(3)),
+            control=controls[kind],
             fully_labelled=fully_labelled,
         )
         for kind in range(kinds)
     ]
+
+
+def _control_scores(
+    network: PickingNetwork, held: Sequence[HeldOut], bbox_px: float, device: torch.device
+) -> list[Control]:
+    """Return, for each kind, scores of picks where no particle can be, and their weight.
+
+    They come from whole tomograms, as more of them tell more, and weigh as little as the held-out
+    part is of the whole.
+    """
+    found: list[list[NDArray[np.float64]]] = []
+    for part in held:
+        maps = heat_map(network, part.tomogram, device, inverted=True)
+        found.append([_picked(scores, part, bbox_px)[1] for scores in maps])
+    apart = sum(part.columns[1] - part.columns[0] for part in held)
+    weight = apart / sum(part.tomogram.shape[2] for part in held)
+    return [Control(np.concatenate(kind), weight) for kind in zip(*found, strict=True)]
+
+
+def _picked(
+    scores: NDArray[np.float32], part: HeldOut, bbox_px: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    distance = DISTANCE_OF_DIAMETER * bbox_px
+    return find_peaks(
+        scores, part.tomogram.spacing_zyx, distance_px=distance, threshold=LEAST_SCORE
+    )
 
 
 def _scores(
@@ -109,12 +141,7 @@ def _scores(
     maps = heat_map(network, part.tomogram, device)
     found = []
     for kind, scores in enumerate(maps):
-        points, values = find_peaks(
-            scores,
-            part.tomogram.spacing_zyx,
-            distance_px=DISTANCE_OF_DIAMETER * bbox_px,
-            threshold=_FLOOR,
-        )
+        points, values = _picked(scores, part, bbox_px)
         labelled = [
             _at_labels(points, values, truth, bbox_px)
             for truth in (part.points_xyz[kind], part.trained_xyz[kind])

@@ -22,7 +22,7 @@ from cryodl.methods.cet_pick.axes import (
     points_to_working,
     resolve_order,
 )
-from cryodl.methods.cet_pick.calibration import Calibration
+from cryodl.methods.cet_pick.calibration import LEAST_SCORE, Calibration
 from cryodl.methods.cet_pick.config import PredictConfig
 from cryodl.methods.cet_pick.figures import PICK_COLOUR, score_histogram, slices_with_points
 from cryodl.methods.cet_pick.held_out import DISTANCE_OF_DIAMETER
@@ -33,7 +33,6 @@ from cryodl.methods.cet_pick.predict import heat_map
 from cryodl.methods.cet_pick.tomogram import Preparation, WorkingTomogram
 from cryodl.methods.cet_pick.train import model_path
 
-_FLOOR = 0.02
 _SKEW = 0.05  # a skew this large has a sign
 _PIXEL_TOLERANCE = 0.1
 
@@ -138,7 +137,7 @@ def _picked(
     found = {}
     for kind, scores, threshold in zip(description["kinds"], maps, thresholds, strict=True):
         points, values = find_peaks(
-            scores, tomogram.spacing_zyx, distance_px=distance, threshold=_FLOOR
+            scores, tomogram.spacing_zyx, distance_px=distance, threshold=LEAST_SCORE
         )
         x, y, z = points.T
         kept = (x >= config.border) & (x <= width - 1 - config.border)

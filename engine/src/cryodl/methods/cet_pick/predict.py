@@ -69,6 +69,7 @@ def heat_map(
     flips: bool = False,
     precision: str = "32",
     columns: tuple[int, int] | None = None,
+    inverted: bool = False,
     on_tile: Callable[[float], None] | None = None,
 ) -> NDArray[np.float32]:
     """Return probabilities (kinds, z, y, x) in working slices and half the size in y and x.
@@ -87,6 +88,8 @@ def heat_map(
         ``32``, ``bf16`` or ``16``.
     columns
         First (even) and stop column of a part of the tomogram; the rest stays zero.
+    inverted
+        Turn the grey values over: the same noise, without a particle.
     on_tile
         Told the share that is done, after each tile.
     """
@@ -98,6 +101,7 @@ def heat_map(
     tiles = tiles_of(tomogram.shape, voxels, columns)
     for number, tile in enumerate(tiles, 1):
         values = torch.from_numpy(tomogram.region(_with_margin(tile)))
+        values = 1 - values if inverted else values
         scores = _scores(network, values[None].to(device), flips, precision)[0]
         _place(found, scores, tile)
         if on_tile:

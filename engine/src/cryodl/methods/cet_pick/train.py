@@ -208,7 +208,9 @@ def _calibrated(
         guess = Calibration(_GUESSED_THRESHOLD, np.nan, np.nan, np.nan, 0.0, 0, [0, 1], [0, 1])
         return [replace(guess, recall=0.0, precision=0.0, f1=0.0)] * network.size.kinds
     device = torch.device(choose_devices(config.devices).torch_device())
-    found = calibrate_kinds(network, held, config.bbox, device, config.fully_labelled)
+    found = calibrate_kinds(
+        network, held, config.bbox, device, config.fully_labelled, with_control=True
+    )
     network.to("cpu")
     return found
 
