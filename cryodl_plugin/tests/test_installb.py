@@ -21,6 +21,15 @@ WHEEL = {
 class TestInstallb(PlainTest):
     """Scipion makes an environment with its own pip and puts the engine there."""
 
+    def testInspectionIsClean(self):
+        """`scipion inspect` can load everything, and says nothing else."""
+        with tempfile.TemporaryDirectory() as folder:
+            said = self.scipion(folder, "inspect", "cryodl_plugin")
+        lines = [line.strip() for line in said.splitlines() if line.startswith("   >>>")]
+        rooms = ("constants", "convert", "protocols", "wizards", "viewers", "tests")
+        self.assertEqual(lines, [f">>> {room}:  loaded" for room in rooms])
+        self.assertNotIn("rror", said)
+
     def testInstallAndRepeat(self):
         """The environment is made, works, is found, and is left alone the next time."""
         with tempfile.TemporaryDirectory() as folder:
@@ -46,7 +55,18 @@ class TestInstallb(PlainTest):
         return path
 
     def installb(self, folder, source):
-        """Run Scipion's command as a user does, and with a variable of Python that misleads."""
+        """Install from a source, with a variable of Python that misleads."""
+        return self.scipion(
+            folder,
+            "installb",
+            ENGINE,
+            CRYODL_ENGINE_SOURCE=source,
+            PIP_NO_INDEX="1",
+            PYTHONUSERBASE="/nowhere",
+        )
+
+    def scipion(self, folder, *words, **variables):
+        """Run Scipion's command as a user does, and return what it says."""
         home = os.path.join(folder, "home")
         for name in ("config", "software/em"):
             os.makedirs(os.path.join(home, name), exist_ok=True)
@@ -56,13 +76,11 @@ class TestInstallb(PlainTest):
             "SCIPION_HOME": home,
             "SCIPION_LOCAL_CONFIG": os.path.join(home, "config", "scipion.conf"),
             "EM_ROOT": os.path.join(home, "software", "em"),
-            "CRYODL_ENGINE_SOURCE": source,
-            "PIP_NO_INDEX": "1",
-            "PYTHONUSERBASE": "/nowhere",
+            **variables,
         }
         code = "import importlib.util; from scipion.__main__ import main; main()"
         done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", code, "installb", ENGINE],
+            [sys.executable, "-W", "ignore", "-c", code, *words],
             cwd=folder,
             env=environ,
             stdin=subprocess.DEVNULL,
