@@ -65,3 +65,12 @@ def test_files_that_are_not_ours_are_refused(tmp_path, saved):
     save_file({"a": torch.zeros(2)}, tmp_path / "foreign.safetensors")
     with pytest.raises(CheckpointError, match="without our header"):
         read_metadata(tmp_path / "foreign.safetensors")
+
+
+@pytest.mark.parametrize("name", ["net.pt", "model_last.pth", "model.H5", "weights.5.pkl"])
+def test_networks_of_other_programs_are_refused_with_a_reason(tmp_path, name):
+    torch.save({"w": torch.zeros(2)}, tmp_path / name)
+    with pytest.raises(CheckpointError, match="network of another program.*train again"):
+        read_metadata(tmp_path / name)
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        read_metadata(tmp_path / "absent.pt")

@@ -15,6 +15,7 @@ from cryodl.core.io.atomic import write_bytes
 from cryodl.errors import CheckpointError
 
 _HEADER = "cryodl"
+_FOREIGN = (".pt", ".pth", ".pkl", ".ckpt", ".h5", ".hdf5", ".keras")
 
 
 def save_weights(
@@ -123,6 +124,12 @@ def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:
 
 
 def _unreadable(path: str | os.PathLike[str], error: Exception) -> CheckpointError:
+    if Path(path).suffix.lower() in _FOREIGN and Path(path).is_file():
+        return CheckpointError(
+            f"{path}: found a network of another program, expected .safetensors; it works only "
+            "with the code it was trained in, and such a file can run any code: train again with "
+            "cryodl"
+        )
     reason = " ".join(str(error).split())
     return CheckpointError(
         f"{path}: cannot be read ({reason}), expected weights in safetensors format; "
