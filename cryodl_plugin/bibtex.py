@@ -28,6 +28,16 @@
     doi = {https://doi.org/10.1038/s41592-024-02505-1}
 }
 
+@article{Luo2023,
+    author = {Luo, Zhenwei and Ni, Fengyun and Wang, Qinghua and Ma, Jianpeng},
+    title = {OPUS-DSD: deep structural disentanglement for cryo-EM single-particle analysis},
+    journal = {Nature Methods},
+    volume = {20},
+    pages = {1729--1738},
+    year = {2023},
+    doi = {https://doi.org/10.1038/s41592-023-02031-6}
+}
+
 @article{Tan2017,
     author = {Tan, Yong Zi and Baldwin, Philip R. and Davis, Joseph H. and Williamson, James R. and Potter, Clinton S. and Carragher, Bridget and Lyumkis, Dmitry},
     title = {Addressing preferred specimen orientation in single-particle cryo-EM through tilting},

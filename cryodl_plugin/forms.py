@@ -30,6 +30,7 @@ _ABBREVIATIONS = {
     "px": "",
     "tta": "test-time averaging",
     "norm": "normalisation",
+    "gb": "(GB)",
 }
 _CLASSES = {
     "integer": params.IntParam,

@@ -8,6 +8,10 @@ from cryodl_plugin.protocols.protocol_fsc3d import CryoDLProtFsc3D
 from cryodl_plugin.protocols.protocol_import_model import CryoDLProtImportModel
 from cryodl_plugin.protocols.protocol_import_star import CryoDLProtImportParticlesStar
 from cryodl_plugin.protocols.protocol_misalign import CryoDLProtMisalignRefine
+from cryodl_plugin.protocols.protocol_opus_analyze import CryoDLProtOpusAnalyze
+from cryodl_plugin.protocols.protocol_opus_select import CryoDLProtOpusSelect
+from cryodl_plugin.protocols.protocol_opus_train import CryoDLProtOpusTrain
+from cryodl_plugin.protocols.protocol_opus_volumes import CryoDLProtOpusEvalVols
 from cryodl_plugin.protocols.protocol_pick_explore import CryoDLProtPickExplore
 from cryodl_plugin.protocols.protocol_pick_predict import CryoDLProtPickPredict
 from cryodl_plugin.protocols.protocol_pick_train import CryoDLProtPickTrain
@@ -29,6 +33,10 @@ __all__ = [
     "CryoDLProtImportModel",
     "CryoDLProtImportParticlesStar",
     "CryoDLProtMisalignRefine",
+    "CryoDLProtOpusAnalyze",
+    "CryoDLProtOpusEvalVols",
+    "CryoDLProtOpusSelect",
+    "CryoDLProtOpusTrain",
     "CryoDLProtPickExplore",
     "CryoDLProtPickPredict",
     "CryoDLProtPickTrain",

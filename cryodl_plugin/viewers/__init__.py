@@ -5,6 +5,12 @@ from cryodl_plugin.viewers.viewer_explore import CryoDLViewerPickExplore
 from cryodl_plugin.viewers.viewer_fsc3d import CryoDLViewerFsc3D
 from cryodl_plugin.viewers.viewer_misalign import CryoDLViewerMisalignRefine
 from cryodl_plugin.viewers.viewer_model import CryoDLViewerModel
+from cryodl_plugin.viewers.viewer_opus import (
+    CryoDLViewerOpusAnalyze,
+    CryoDLViewerOpusEvalVols,
+    CryoDLViewerOpusSelect,
+    CryoDLViewerOpusTrain,
+)
 from cryodl_plugin.viewers.viewer_particles import (
     CryoDLViewerExportStar,
     CryoDLViewerParticles,
@@ -31,6 +37,10 @@ __all__ = [
     "CryoDLViewerFsc3D",
     "CryoDLViewerMisalignRefine",
     "CryoDLViewerModel",
+    "CryoDLViewerOpusAnalyze",
+    "CryoDLViewerOpusEvalVols",
+    "CryoDLViewerOpusSelect",
+    "CryoDLViewerOpusTrain",
     "CryoDLViewerParticles",
     "CryoDLViewerPickExplore",
     "CryoDLViewerPickPredict",

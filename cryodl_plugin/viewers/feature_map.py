@@ -46,11 +46,15 @@ class MapModel:
 
     def lasso(self, corners, chosen=True):
         """Choose what lies inside a line; `chosen` False takes it away. Return how many."""
-        if len(corners) < 3:
-            return 0
-        inside = Path(corners).contains_points(self.places)
+        inside = self.inside(corners)
         self.chosen[inside] = chosen
         return int(inside.sum())
+
+    def inside(self, corners):
+        """Return which points lie inside a line."""
+        if len(corners) < 3:
+            return np.zeros(len(self.places), bool)
+        return Path(corners).contains_points(self.places)
 
     def clusterAt(self, place, within):
         """Return the cluster of the nearest point, or None where none is near."""
@@ -119,12 +123,3 @@ def drawPictures(axes, model, rows):
         top, left = row * (edge + 1), column * (edge + 1)
         sheet[top : top + edge, left : left + edge] = image[::-1]
     axes.imshow(sheet, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), origin="upper")
-
-
-def drawWindow(figure, model, rows=8):
-    """Draw map and pictures; returns the axes of the map."""
-    figure.clear()
-    left, right = figure.subplots(1, 2, width_ratios=(1.35, 1))
-    drawMap(left, model)
-    drawPictures(right, model, rows)
-    return left, right

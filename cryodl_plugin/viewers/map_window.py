@@ -11,6 +11,8 @@ _FEW_CORNERS = 5
 class MapView(FigureView):
     """Map and pictures, with the clusters as buttons below.
 
+    What is drawn can be replaced: `drawMap` on the axes of the map, `drawChosen` on those beside.
+
     Parameters
     ----------
     model : MapModel
@@ -25,12 +27,25 @@ class MapView(FigureView):
         Gets which are chosen and shows them in their tomograms.
     """
 
+    widths = (1.35, 1)
+    saveLabel = "Save as coordinates"
+
     def __init__(self, model, title, parent=None, save=None, slices=None):
         super().__init__(newFigure(11.5, 6.2), title, parent)
         self.model, self.onSave, self.onSlices = model, save, slices
-        self.axes, self.pictures = feature_map.drawWindow(self.figure, model)
+        self.axes, self.pictures = self.figure.subplots(1, 2, width_ratios=self.widths)
+        self.drawMap()
+        self.drawChosen()
         self.lasso = None
         self.checks = {}
+
+    def drawMap(self):
+        """Draw the map."""
+        feature_map.drawMap(self.axes, self.model)
+
+    def drawChosen(self):
+        """Draw what is chosen, beside the map."""
+        feature_map.drawPictures(self.pictures, self.model, 8)
 
     def _addControls(self, tk):
         self.status = tk.Label(self.window, anchor="w", background="white")
@@ -49,7 +64,7 @@ class MapView(FigureView):
             ("Choose none", self.clear),
             ("Invert", self.invert),
             ("Show in tomograms", self.showSlices if self.onSlices else None),
-            ("Save as coordinates", self.save if self.onSave else None),
+            (self.saveLabel, self.save if self.onSave else None),
         ):
             if command is not None:
                 button = tk.Button(frame, text=text, command=command)
@@ -113,8 +128,8 @@ class MapView(FigureView):
         for cluster, value in self.checks.items():
             value.set(self.model.isChosen(cluster))
         # The axes stay, for the lasso is tied to them.
-        feature_map.drawMap(self.axes, self.model)
-        feature_map.drawPictures(self.pictures, self.model, 8)
+        self.drawMap()
+        self.drawChosen()
         self._startLasso()
         self.canvas.draw_idle()
         self.say(f"{self.model.count()} of {len(self.model.chosen)} chosen.")

@@ -1,6 +1,7 @@
 """The wizards, found by Scipion through this module."""
 
 from cryodl_plugin.wizards.misalign import CryoDLCommandWizard, CryoDLParticleDiameterWizard
+from cryodl_plugin.wizards.opus import CryoDLClusterWizard, CryoDLEpochWizard
 from cryodl_plugin.wizards.picking import CryoDLDiameterWizard, CryoDLThresholdWizard
 from cryodl_plugin.wizards.subtomos import CryoDLStartLowPassWizard, CryoDLSubtomoMaskWizard
 from cryodl_plugin.wizards.tomography import CryoDLBoxSizeWizard, CryoDLTomogramWizard
@@ -12,8 +13,10 @@ from cryodl_plugin.wizards.wizards import (
 
 __all__ = [
     "CryoDLBoxSizeWizard",
+    "CryoDLClusterWizard",
     "CryoDLCommandWizard",
     "CryoDLDiameterWizard",
+    "CryoDLEpochWizard",
     "CryoDLMaskRadiusWizard",
     "CryoDLModelFileWizard",
     "CryoDLParticleDiameterWizard",
