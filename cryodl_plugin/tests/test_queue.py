@@ -21,7 +21,7 @@ HOSTS = os.path.join(
     "hosts.slurm.conf",
 )
 WHOLE, COMMANDS = "N", "Y"
-LONG_SECONDS = 60
+LONG_SECONDS = 200
 
 
 class TestQueue(PluginTest):
