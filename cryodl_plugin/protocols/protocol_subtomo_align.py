@@ -93,6 +93,11 @@ class CryoDLProtSubtomoAlign(CryoDLProtSubtomos):
     def _summaryOf(self, result):
         lines = [f"*{result.get('particles', 0)}* subtomograms aligned."]
         lines += scoreLines(result)
+        if result.get("mirror_image_fits_better"):
+            lines.append(
+                "*The mirror image of the reference fits better*: reference or tilts have the "
+                "other hand. Mirror the reference and align again."
+            )
         if "median_change_degrees" in result:
             lines.append(f"Turned by a median of {result['median_change_degrees']:.1f} degrees.")
         return [*lines, *self.notes(), *super()._summaryOf(result)]

@@ -11,6 +11,7 @@ from cryodl.core.geometry.rotations import angular_distance_degrees
 from cryodl.core.io.mrc import read_volume, write_volume
 from cryodl.core.io.particles.read import read_particles
 from cryodl.core.io.star import read_star, write_star
+from cryodl.methods.selfalign.hand import mirrored
 
 FAST = ["--rotations", "1152", "--coarse-shell", "6"]
 
@@ -79,6 +80,21 @@ def test_poses_are_found_and_evaluated(data, tmp_path, mode):
     low, high = result(score)["median_degrees_interval"]
     assert low <= result(score)["median_degrees"] <= high
     assert result(score)["constant_answer_median_degrees"] > 60
+
+
+def test_a_reference_of_the_other_hand_is_told(data, tmp_path, capsys):
+    folder, _, _ = data
+    star = str(folder / "prepared" / "subtomo.star")
+    for name, density in (("own", phantom()), ("mirror", mirrored(phantom()))):
+        path = tmp_path / f"{name}.mrc"
+        write_volume(path, density, pixel_size_angstrom=PIXEL)
+        out = tmp_path / name
+        words = ["selfalign", "align", star, "--reference", str(path), *FAST]
+        assert main([*words, "--output", str(out)]) == 0
+        assert result(out)["mirror_image_fits_better"] is (name == "mirror")
+        assert ("mirror image" in capsys.readouterr().out) is (name == "mirror")
+    odd = np.arange(27.0).reshape(3, 3, 3)
+    np.testing.assert_array_equal(mirrored(odd), odd[::-1])
 
 
 def test_pairs_are_aligned_with_both_wedges(tmp_path):

@@ -20,6 +20,7 @@ from cryodl.core.training.devices import choose_devices, limit_threads
 from cryodl.errors import ConfigError
 from cryodl.methods.selfalign.config import AlignConfig, SearchConfig
 from cryodl.methods.selfalign.figures import histograms, viewing_directions
+from cryodl.methods.selfalign.hand import warn_of_hand
 from cryodl.methods.selfalign.inputs import (
     CheckedParticles,
     band_shell,
@@ -84,6 +85,8 @@ def _align_to_map(config: AlignConfig, run: RunFolder) -> tuple[ParticleSet, Ali
         lambda part: run.progress(part, "aligning"),
     )
     run.add_value("cpu_seconds_per_particle", (time.process_time() - begun) / len(everything))
+    if config.mode in ("auto", "exhaustive"):
+        warn_of_hand(checked, reference, mask, points, power, settings, run)
     before = box_frame(checked.particles)[0]
     _report_change(run, before, found.rotations, config.symmetry)
     return with_box_poses(checked.particles, found.rotations, found.shifts_px), found
