@@ -8,6 +8,7 @@ import numpy as np
 from pyworkflow.object import String
 
 from cryodl_plugin.convert import tomography
+from cryodl_plugin.convert.tomography.star_files import EMPTY
 
 SCORE = "cdlPoseScore"
 """Name of the score in subtomograms: ``cdlScore`` is that of coordinates."""
@@ -18,6 +19,7 @@ COLUMNS = {
     "confidence": "_cryodlConfidence",
     "spread": "_cryodlPoseSpread",
 }
+_NUMBERS = (SCORE, "cdlScoreMargin", "cdlConfidence", "cdlPoseSpread")
 _SET = "_cryodlOptimisationSet"
 _TOMOGRAMS = "rlnTomoTomogramsFile"
 _SET_FILE = "optimisation_set.star"
@@ -61,6 +63,10 @@ def readAligned(path):
     for row in table.rows:
         if "cdlScore" in row:
             row[SCORE] = row["cdlScore"]
+        for label in _NUMBERS:
+            if row.get(label, EMPTY) != EMPTY:
+                # Whole numbers would make a column of integers, which the next run may not fit.
+                row[label] = str(float(row[label]))
     return table
 
 

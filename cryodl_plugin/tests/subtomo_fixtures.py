@@ -66,7 +66,7 @@ class SubtomoTest(TomographyTest):
             origin = shifts[i] * IMAGE_SAMPLING
             row.update(zip((f"rlnOrigin{axis}Angst" for axis in "XYZ"), origin))
             row.update(cdlScore=SCORES[i], cdlScoreMargin=1.5, cdlConfidence=0.9 + 0.01 * i)
-            row.update(cdlPoseSpread=2.0, rlnClassNumber=classes[i] if classes else 1)
+            row.update(cdlPoseSpread=2, rlnClassNumber=classes[i] if classes else 1)
         blocks["particles"] = blocks["particles"][::-1]
         tomography.writeStar(prot.enginePath(name), blocks)
 

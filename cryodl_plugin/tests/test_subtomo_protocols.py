@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 from pwem.objects import VolumeMask
+from pyworkflow.object import Float
 
 from cryodl_plugin import convert
 from cryodl_plugin.constants import MASK_SPHERE
@@ -58,6 +59,7 @@ class TestAlign(SubtomoTest):
             np.testing.assert_allclose(shift, shifts[i], atol=1e-4)
             self.assertEqual(item._cryodlPoseScore.get(), SCORES[i])
             self.assertAlmostEqual(item._cryodlConfidence.get(), 0.9 + 0.01 * i)
+            self.assertIsInstance(item._cryodlPoseSpread, Float)
             self.assertEqual(item._rlnRandomSubset.get(), i % 2 + 1)
         self.assertTrue(prot.subtomograms.hasCoordinates3D())
         self.assertIn("9.0", "\n".join(prot.summary()))

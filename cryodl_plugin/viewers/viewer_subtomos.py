@@ -157,6 +157,7 @@ class CryoDLViewerSubtomoRefine(CryoDLViewerSubtomoAlign):
         final = byRound
         if hasattr(self.protocol, "fscs"):
             final = convert.readFscs(self.protocol.fscs)
+            final = {label.replace("randomised", "random phases"): c for label, c in final.items()}
         return self.showFigure(subtomo_figures.fscFigure(final, byRound), "FSC")
 
     def viewMaps(self):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +53,7 @@ from cryodl.methods.selfalign.start import start_from_particles
 
 _LEAST_SHELL = 3
 _SETTLED_SHARE = 0.02
+_OTHER_DEGREES = 20.0
 
 
 def run_refine(config: RefineConfig, run: RunFolder) -> None:
@@ -77,6 +79,7 @@ def run_refine(config: RefineConfig, run: RunFolder) -> None:
     while len(rounds) <= config.iterations and not _settled(rounds, loop):
         rounds.append(_round(loop, rounds))
         save_round(round_folder(folder, rounds[-1].number), rounds[-1])
+    rounds[-1] = _judged(loop, rounds)
     write_results(loop.config, run, loop.checked, rounds, loop.mask)
 
 
@@ -238,6 +241,40 @@ def _chosen(loop: Loop, state: Round, found: list[Alignment], by_chance: bool) -
         class_rotations=np.stack([one.rotations for one in found]),
         class_shifts_px=np.stack([one.shifts_px for one in found]),
     )  # fmt: skip
+
+
+def _judged(loop: Loop, rounds: list[Round]) -> Round:
+    """Compare last poses that come from a local search with the best of all others.
+
+    A search about one pose knows no other, and so not how sure it is.
+    """
+    last = rounds[-1]
+    if last.number <= loop.config.global_iterations and loop.config.mode != "refine":
+        return last
+    loop.run.log("the last poses are compared with the best of all others")
+    shell = min(band_of(curve, LENIENT, _LEAST_SHELL) for curve in last.fsc)
+    points = FourierPoints(loop.box, shell, loop.device)
+    power = measured_power(loop.checked, points)
+    settings = replace(loop.settings, coarse_shell=min(loop.settings.coarse_shell, shell))
+    mask = loop.mask if loop.mask is not None else default_mask(loop.box)
+    margins, confidence = np.array(last.margins), np.array(last.confidence)
+    for index, half in product(range(loop.config.class_count), (1, 2)):
+        rows = np.flatnonzero((loop.halves == half) & (last.classes == index + 1))
+        if len(rows) == 0:
+            continue
+        density = (last.half1 if half == 1 else last.half2)[index]
+        density = reference_of_half(density, last.fsc[index], shell)
+        aligner = Aligner(MapReference(density, points, mask), settings)
+        poses = (last.rotations, last.shifts_px)
+        own = _aligned(loop, aligner, "refine", None, rows, points, power, poses)
+        best = _aligned(loop, aligner, "auto", None, rows, points, power, poses)
+        symmetry = loop.config.symmetry
+        apart = angular_distance_degrees(own.rotations, best.rotations, symmetry) >= _OTHER_DEGREES
+        margins[rows] = np.where(apart, own.score - best.score, best.margin)
+        ahead = 0.5 * (np.maximum(own.score, 0) ** 2 - np.maximum(best.score, 0) ** 2)
+        sure = 1 / (1 + np.exp(np.clip(-ahead, -50, 50)))
+        confidence[rows] = np.where(apart, sure, best.confidence)
+    return replace(last, margins=margins, confidence=confidence)
 
 
 def _aligned(
