@@ -3,6 +3,7 @@
 from pwem.objects import SetOfFSCs, SetOfVolumes, VolumeMask
 from pyworkflow.object import Float
 from pyworkflow.protocol import params
+from pyworkflow.protocol.constants import LEVEL_ADVANCED
 from tomo.objects import (
     AverageSubTomogram,
     SetOfAverageSubTomograms,
@@ -85,6 +86,7 @@ class CryoDLProtSubtomoRefine(CryoDLProtSubtomos):
             params.MultiPointerParam,
             pointerClass=ONE_MAP,
             allowsNull=True,
+            expertLevel=LEVEL_ADVANCED,
             label="Further references",
             help="One more class for each. Particles go to the one that they fit best.\n"
             "Command line: *--other-references*",
