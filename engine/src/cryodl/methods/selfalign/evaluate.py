@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cryodl.core.evaluation.poses import Poses, in_frame_of
 from cryodl.core.geometry.rotations import angular_distance_degrees
-from cryodl.core.geometry.symmetry import symmetry_matrices
 from cryodl.core.io.particles.read import read_particles
 from cryodl.core.run.folder import RunFolder
 from cryodl.errors import InputError
@@ -17,14 +16,6 @@ from cryodl.methods.selfalign.config import EvaluateConfig
 from cryodl.methods.selfalign.figures import histograms
 
 _DRAWS = 2000
-
-
-@dataclass(frozen=True)
-class Poses:
-    """Rotations (N, 3, 3) and shifts in pixels (N, 3)."""
-
-    rotations: NDArray[np.float64]
-    shifts_px: NDArray[np.float64]
 
 
 def run_evaluate(config: EvaluateConfig, run: RunFolder) -> None:
@@ -118,25 +109,6 @@ def read_legacy_poses(path: Path) -> Poses:
     half = np.full(3, 0.5)
     shifts = table[:, 3:] + np.einsum("nij,j->ni", of_arrays, half) - half
     return Poses(np.ascontiguousarray(rotations), shifts[:, ::-1])
-
-
-def in_frame_of(found: Poses, true: Poses, symmetry: str) -> Poses:
-    """Turn and move the reference of some poses onto that of the others, as well as it can be."""
-    # A_true = A_found g, with g the same for all: the most common one, made better by a mean.
-    between = np.swapaxes(found.rotations, 1, 2) @ true.rotations
-    group = symmetry_matrices(symmetry)
-    distances = np.stack([angular_distance_degrees(between, g, symmetry) for g in between])
-    best = between[np.median(distances, axis=1).argmin()]
-    equivalent = np.einsum("nij,gjk->ngik", between, group)
-    nearest = np.einsum("ngij,ij->ng", equivalent, best).argmax(axis=1)
-    chosen = equivalent[np.arange(len(between)), nearest]
-    close = angular_distance_degrees(chosen, best) < 30
-    u, _, v = np.linalg.svd(chosen[close].sum(axis=0))
-    frame = u @ np.diag([1, 1, np.linalg.det(u @ v)]) @ v
-    rotations = found.rotations @ frame
-    # The origin of the reference may lie elsewhere: s_true = s_found + A d.
-    offset = np.median(np.einsum("nji,nj->ni", rotations, true.shifts_px - found.shifts_px), axis=0)
-    return Poses(rotations, found.shifts_px + np.einsum("nij,j->ni", rotations, offset))
 
 
 def _matched(config: EvaluateConfig) -> tuple[Poses, Poses]:
