@@ -39,8 +39,6 @@ class CryoDLProtSubtomoAlign(CryoDLProtSubtomos):
             "model",
             "mask",
             "pixel_size",
-            "tilt_min",
-            "tilt_max",
             "tilt_axis",
         }
     )

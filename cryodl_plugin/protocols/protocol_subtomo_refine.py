@@ -54,8 +54,6 @@ class CryoDLProtSubtomoRefine(CryoDLProtSubtomos):
             "other_references",
             "mask",
             "pixel_size",
-            "tilt_min",
-            "tilt_max",
             "tilt_axis",
         }
     )
@@ -82,7 +80,7 @@ class CryoDLProtSubtomoRefine(CryoDLProtSubtomos):
             allowsNull=True,
         )
         form.addParam(
-            "otherReferences",
+            "inputMoreReferences",
             params.MultiPointerParam,
             pointerClass=ONE_MAP,
             allowsNull=True,
@@ -109,7 +107,7 @@ class CryoDLProtSubtomoRefine(CryoDLProtSubtomos):
         return given + self._furtherVolumes()
 
     def _furtherVolumes(self):
-        return [pointer.get() for pointer in self.otherReferences if pointer.get() is not None]
+        return [pointer.get() for pointer in self.inputMoreReferences if pointer.get() is not None]
 
     def classCount(self):
         """Return how many averages there are to be."""

@@ -24,9 +24,7 @@ class CryoDLProtSubtomoTrain(CryoDLProtSubtomos):
 
     _label = "train aligner"
     _command = SUBTOMO_TRAIN_COMMAND
-    _fedByProtocol = frozenset(
-        {"star", "reference", "pixel_size", "tilt_min", "tilt_max", "tilt_axis"}
-    )
+    _fedByProtocol = frozenset({"star", "reference", "pixel_size", "tilt_axis"})
     _possibleOutputs = {"model": CryoDLModel}
 
     def _defineParams(self, form):

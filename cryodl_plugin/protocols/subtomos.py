@@ -103,7 +103,8 @@ class CryoDLProtSubtomos(CryoDLProtTomography):
 
     def _addInputGroup(self, form):
         self._addTiltRange(form)
-        forms.addParameters(form, self._command, "Input", skip=self.fedNames(), **LABELS)
+        skip = self.fedNames() | {"tilt_min", "tilt_max"}
+        forms.addParameters(form, self._command, "Input", skip=skip, **LABELS)
 
     # --- inputs ----------------------------------------------------------------------------
 

@@ -138,8 +138,8 @@ class TestRefine(SubtomoTest):
     def testReferences(self):
         """Further references reach the engine in order; symmetry needs one."""
         prot = self.store(self.run_(CryoDLProtSubtomoRefine))
-        prot.otherReferences.append(self.source)
-        prot.otherReferences[0].setExtended("reference")
+        prot.inputMoreReferences.append(self.source)
+        prot.inputMoreReferences[0].setExtended("reference")
         self.assertEqual(prot.classCount(), 2)
         self.assertEqual(len(prot.engineParameters()["other_references"]), 1)
         self.assertIn("at least 8", "\n".join(prot.validate()))
