@@ -48,6 +48,17 @@
     doi = {https://doi.org/10.1038/nmeth.4347}
 }
 
+@article{Zeng2018,
+    author = {Zeng, Xiangrui and Leung, Miguel Ricardo and Zeev-Ben-Mordehai, Tzviya and Xu, Min},
+    title = {A convolutional autoencoder approach for mining features in cellular electron cryo-tomograms and weakly supervised coarse segmentation},
+    journal = {Journal of Structural Biology},
+    volume = {202},
+    number = {2},
+    pages = {150-160},
+    year = {2018},
+    doi = {https://doi.org/10.1016/j.jsb.2017.12.015}
+}
+
 @inproceedings{Zeng2020,
     author = {Zeng, Xiangrui and Xu, Min},
     title = {Gum-Net: Unsupervised Geometric Matching for Fast and Accurate 3D Subtomogram Image Alignment and Averaging},

@@ -1,7 +1,11 @@
 """The protocols, found by Scipion through this module."""
 
+from cryodl_plugin.protocols.protocol_ae3d_cluster import CryoDLProtAE3DCluster
+from cryodl_plugin.protocols.protocol_ae3d_train import CryoDLProtAE3DTrain
 from cryodl_plugin.protocols.protocol_correct import CryoDLProtAnisoCorrect
 from cryodl_plugin.protocols.protocol_edit_coordinates import CryoDLProtEditCoordinates
+from cryodl_plugin.protocols.protocol_edss3d_predict import CryoDLProtEDSS3DPredict
+from cryodl_plugin.protocols.protocol_edss3d_train import CryoDLProtEDSS3DTrain
 from cryodl_plugin.protocols.protocol_export_star import CryoDLProtExportStar
 from cryodl_plugin.protocols.protocol_extract import CryoDLProtExtractSubtomos
 from cryodl_plugin.protocols.protocol_fsc3d import CryoDLProtFsc3D
@@ -25,7 +29,11 @@ from cryodl_plugin.protocols.protocol_subtomo_refine import CryoDLProtSubtomoRef
 from cryodl_plugin.protocols.protocol_subtomo_train import CryoDLProtSubtomoTrain
 
 __all__ = [
+    "CryoDLProtAE3DCluster",
+    "CryoDLProtAE3DTrain",
     "CryoDLProtAnisoCorrect",
+    "CryoDLProtEDSS3DPredict",
+    "CryoDLProtEDSS3DTrain",
     "CryoDLProtEditCoordinates",
     "CryoDLProtExportStar",
     "CryoDLProtExtractSubtomos",

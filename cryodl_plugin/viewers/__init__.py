@@ -1,5 +1,11 @@
 """The viewers, found by Scipion through this module."""
 
+from cryodl_plugin.viewers.viewer_autoencoder import (
+    CryoDLViewerAE3DCluster,
+    CryoDLViewerAE3DTrain,
+    CryoDLViewerEDSS3DPredict,
+    CryoDLViewerEDSS3DTrain,
+)
 from cryodl_plugin.viewers.viewer_correct import CryoDLViewerAnisoCorrect
 from cryodl_plugin.viewers.viewer_explore import CryoDLViewerPickExplore
 from cryodl_plugin.viewers.viewer_fsc3d import CryoDLViewerFsc3D
@@ -32,7 +38,11 @@ from cryodl_plugin.viewers.viewer_subtomos import (
 __all__ = [
     "ABCryoDLViewerGallery",
     "ABCryoDLViewerSlices",
+    "CryoDLViewerAE3DCluster",
+    "CryoDLViewerAE3DTrain",
     "CryoDLViewerAnisoCorrect",
+    "CryoDLViewerEDSS3DPredict",
+    "CryoDLViewerEDSS3DTrain",
     "CryoDLViewerExportStar",
     "CryoDLViewerFsc3D",
     "CryoDLViewerMisalignRefine",

@@ -1,5 +1,10 @@
 """The wizards, found by Scipion through this module."""
 
+from cryodl_plugin.wizards.autoencoder import (
+    CryoDLGroupWizard,
+    CryoDLSubvolumeBoxWizard,
+    CryoDLSubvolumeTomogramWizard,
+)
 from cryodl_plugin.wizards.misalign import CryoDLCommandWizard, CryoDLParticleDiameterWizard
 from cryodl_plugin.wizards.opus import CryoDLClusterWizard, CryoDLEpochWizard
 from cryodl_plugin.wizards.picking import CryoDLDiameterWizard, CryoDLThresholdWizard
@@ -17,12 +22,15 @@ __all__ = [
     "CryoDLCommandWizard",
     "CryoDLDiameterWizard",
     "CryoDLEpochWizard",
+    "CryoDLGroupWizard",
     "CryoDLMaskRadiusWizard",
     "CryoDLModelFileWizard",
     "CryoDLParticleDiameterWizard",
     "CryoDLResolutionLimitWizard",
     "CryoDLStartLowPassWizard",
     "CryoDLSubtomoMaskWizard",
+    "CryoDLSubvolumeBoxWizard",
+    "CryoDLSubvolumeTomogramWizard",
     "CryoDLThresholdWizard",
     "CryoDLTomogramWizard",
 ]

@@ -70,9 +70,11 @@ def run_segment(config: SegmentConfig, run: RunFolder) -> None:
             volume.data, step, int(description["box_px"]), dark=config.contrast == "dark"
         )
         chances = probabilities(network, working.values, config.devices, told)
-        labels = label_map(chances, config.threshold)
-        found[name] = components(chances, labels, working, description, config.min_volume)
-        _write(run, config, files, name, volume, working, chances, labels, found[name])
+        threshold = config.threshold or float(description.get("threshold", 0.5))
+        labels, found[name] = find_things(
+            chances, working, description, threshold, config.min_volume
+        )
+        _write(run, config, files, name, volume, working, chances, labels, threshold, found[name])
         run.log(f"{name}: {len(found[name])} found")
         _report(run, name, working, labels)
     _finish(run, opened, files, found)
@@ -104,42 +106,55 @@ def probabilities(
     return np.asarray(found)
 
 
-def label_map(chances: NDArray[np.float32], threshold: float) -> NDArray[np.uint8]:
-    """Return the likeliest class where background is not likely enough, else 0."""
-    labels = (1 + chances[1:].argmax(axis=0)).astype(np.uint8)
-    labels[chances[0] > 1 - threshold] = 0
-    return labels
-
-
-def components(
+def find_things(
     chances: NDArray[np.float32],
-    labels: NDArray[np.uint8],
     working: WorkingTomogram,
     description: dict[str, Any],
+    threshold: float,
     min_volume: float,
-) -> list[Component]:
-    """Return the things of each class; what touches is cut apart at the peaks of the chance."""
+) -> tuple[NDArray[np.uint8], list[Component]]:
+    """Return labels and the things that they are; each thing is of one class, by all its voxels.
+
+    What touches is cut apart at the peaks of the chance of being anything.
+    """
+    usual = np.array(
+        [float(description["volumes_px"].get(str(k), 1.0)) for k in range(1, len(chances))]
+    )
+    diameter = 2 * (3 * usual.min() / (4 * np.pi)) ** (1 / 3)
+    anything = 1 - chances[0]
+    smooth = ndimage.gaussian_filter(anything, 0.25 * diameter)
+    labels = np.zeros(anything.shape, dtype=np.uint8)
     found = []
-    for kind in range(1, len(chances)):
-        usual = float(description["volumes_px"].get(str(kind), 1.0))
-        diameter = 2 * (3 * usual / (4 * np.pi)) ** (1 / 3)
-        region = labels == kind
-        smooth = ndimage.gaussian_filter(chances[kind], 0.25 * diameter)
-        numbered, _ = ndimage.label(region)
-        for number, box in enumerate(ndimage.find_objects(numbered), start=1):
-            own = numbered[box] == number
-            if own.sum() < min_volume * usual:
+    numbered, _ = ndimage.label(anything >= threshold)
+    for number, box in enumerate(ndimage.find_objects(numbered), start=1):
+        own = numbered[box] == number
+        if own.sum() < min_volume * usual.min():
+            continue
+        start = np.array([side.start for side in box])
+        for part in _parts(own, smooth[box], diameter, float(usual.mean())):
+            at = tuple((part + start).T)
+            votes = chances[(slice(1, None), *at)].mean(axis=1)
+            kind = int(votes.argmax()) + 1
+            if len(part) < min_volume * usual[kind - 1]:
                 continue
-            start = np.array([side.start for side in box])
-            for part in _parts(own, smooth[box], diameter, usual):
-                if len(part) < min_volume * usual:
-                    continue
-                place = part.mean(axis=0) + start
-                at = tuple((part + start).T)
-                score = float(chances[kind][at].mean())
-                point = working.to_file(place[::-1])
-                found.append(Component(point, kind, score, float(len(part))))
-    return found
+            labels[at] = kind
+            point = working.to_file((part.mean(axis=0) + start)[::-1])
+            found.append(Component(point, kind, float(votes[kind - 1]), float(len(part))))
+    return labels, found
+
+
+def labels_of_file(
+    labels: NDArray[np.uint8],
+    chances: NDArray[np.float32],
+    working: WorkingTomogram,
+    threshold: float,
+) -> NDArray[np.float32]:
+    """Return labels on the grid of the file, with borders between the voxels of the network."""
+    if working.step_px == 1:
+        return labels.astype(np.float32)
+    wide = np.where(labels == 0, ndimage.grey_dilation(labels, size=3), labels)
+    inside = working.smooth_on_file_grid(1 - chances[0]) >= threshold
+    return np.where(inside, working.on_file_grid(wide), 0).astype(np.float32)
 
 
 def _parts(
@@ -170,18 +185,22 @@ def _write(
     working: WorkingTomogram,
     chances: NDArray[np.float32],
     labels: NDArray[np.uint8],
+    threshold: float,
     found: list[Component],
 ) -> None:
     pixel = volume.pixel_size_angstrom
-    written = [("labels", f"{name}_labels.mrc", labels)]
+
+    def write(key: str, file: str, values: NDArray[np.float32]) -> None:
+        run.add_file(file.removesuffix(".mrc"), file)
+        write_volume(run.path(file), values, pixel_size_angstrom=pixel, label="cryodl segment")
+        files[key].append(file)
+
+    on_grid = labels_of_file(labels, chances, working, threshold)
+    write("labels", f"{name}_labels.mrc", on_grid)
     if config.probabilities:
         for kind in range(1, len(chances)):
-            written.append(("probabilities", f"{name}_class{kind}.mrc", chances[kind]))
-    for key, file, values in written:
-        run.add_file(file.removesuffix(".mrc"), file)
-        on_grid = working.on_file_grid(values).astype(np.float32)
-        write_volume(run.path(file), on_grid, pixel_size_angstrom=pixel, label="cryodl segment")
-        files[key].append(file)
+            smooth = working.smooth_on_file_grid(chances[kind])
+            write("probabilities", f"{name}_class{kind}.mrc", smooth)
     file = f"{name}_coords.txt"
     lines = ["# x y z score class"]
     for entry in found:

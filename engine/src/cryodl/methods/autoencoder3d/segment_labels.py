@@ -37,12 +37,18 @@ class Selected:
         0 to 1 in the frame of the mask.
     poses : list of Pose
         From the frame of the mask to that of the box.
+    groups : (M,) int64
+        Of the clustering.
+    maps : list of (n, n, n) float32
+        What the masks were cut from.
     """
 
     rows: NDArray[np.int64]
     classes: NDArray[np.int64]
     masks: list[NDArray[np.float32]]
     poses: list[Pose]
+    groups: NDArray[np.int64]
+    maps: list[NDArray[np.float32]]
 
     def volumes(self) -> dict[int, float]:
         """Return the mean number of voxels of each class."""
@@ -84,19 +90,19 @@ def select_masks(
         Of the groups.
     """
     standard = [Pose(trained.rotations[i], trained.centres_px[i]) for i in rows]
+    own = groups["labels"][rows]
     if source == "average":
-        cut = [cut_mask(average, threshold, grow_px) for average in averages]
-        poses = [Pose(groups["rotations"][i], groups["centres_px"][i]) for i in rows]
-        return Selected(rows, classes, [cut[groups["labels"][i]] for i in rows], poses)
-    labels = groups["labels"]
-    if source == "center":
-        means = {k: trained.codes[labels == k].mean(axis=0) for k in np.unique(labels[rows])}
-        found = {
-            k: cut_mask(_decoded(network, code), threshold, grow_px) for k, code in means.items()
-        }
-        return Selected(rows, classes, [found[labels[i]] for i in rows], standard)
-    masks = [cut_mask(_decoded(network, trained.codes[i]), threshold, grow_px) for i in rows]
-    return Selected(rows, classes, masks, standard)
+        maps = dict(enumerate(averages))
+        standard = [Pose(groups["rotations"][i], groups["centres_px"][i]) for i in rows]
+    elif source == "center":
+        codes, labels = trained.codes, groups["labels"]
+        maps = {k: _decoded(network, codes[labels == k].mean(axis=0)) for k in np.unique(own)}
+    else:
+        decoded = [_decoded(network, trained.codes[i]) for i in rows]
+        masks = [cut_mask(volume, threshold, grow_px) for volume in decoded]
+        return Selected(rows, classes, masks, standard, own, decoded)
+    cut = {k: cut_mask(maps[k], threshold, grow_px) for k in np.unique(own)}
+    return Selected(rows, classes, [cut[k] for k in own], standard, own, [maps[k] for k in own])
 
 
 def paint(

@@ -34,10 +34,13 @@ from cryodl.methods.autoencoder3d.segment_data import (
     tomogram_boxes,
 )
 from cryodl.methods.autoencoder3d.segment_labels import Selected, select_masks
+from cryodl.methods.autoencoder3d.segment_synthesis import Synthesis
 from cryodl.methods.autoencoder3d.trained import Trained, check_run, read_trained
 
 MODEL = "model.safetensors"
 _HELD_OUT = 0.1
+_BOX_OF_GROWTH_PX = 32
+_THRESHOLDS = np.linspace(0.2, 0.7, 11)
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,8 @@ class SegmentDefaults:
 
 DEFAULTS = {
     "paper": SegmentDefaults(200, 128),
-    "base": SegmentDefaults(40, 16),
-    "tiny": SegmentDefaults(20, 16),
+    "base": SegmentDefaults(60, 16),
+    "tiny": SegmentDefaults(60, 16),
 }
 
 
@@ -99,13 +102,24 @@ def run_segment_train(config: SegmentTrainConfig, run: RunFolder) -> None:
     result = check_run(config.run, "autoencoder3d select")
     trained = read_trained(Path(result["training"]))
     selected = _selected(config, result, trained)
-    maker = tomogram_boxes if trained.account["tomograms"] else particle_boxes
-    boxes = maker(trained, selected, config.background, config.seed)
+    synthesis = None
+    if trained.account["tomograms"]:
+        boxes, synthesis = tomogram_boxes(trained, selected, config.background, config.seed)
+    else:
+        boxes = particle_boxes(trained, selected, config.background, config.seed)
+    if not config.synthesis:
+        synthesis = None
     classes = int(selected.classes.max()) + 1
+    if synthesis is not None:
+        strengths = ", ".join(f"{m.kind}: {m.strength:.2f}" for m in synthesis.models)
+        run.log(f"boxes are made up of averages, too; contrast of the classes: {strengths}")
     run.log(f"{len(selected.rows)} particles of {classes - 1} classes, {len(boxes.volumes)} boxes")
     size = SegmentSize(config.preset, classes, trained.boxes.shape[-1])
     network = build_segmentation(size, config.seed)
-    fitted = _fit(config, run, network, boxes)
+    fitted, held = _fit(config, run, network, boxes, synthesis)
+    threshold = best_threshold(network.cpu(), boxes, held)
+    run.add_value("threshold", threshold)
+    run.log(f"a voxel belongs to something from a probability of {threshold:.2f}")
     n = trained.boxes.shape[-1]
     run.add_file("model", MODEL)
     save_network(
@@ -114,6 +128,7 @@ def run_segment_train(config: SegmentTrainConfig, run: RunFolder) -> None:
         {
             "pixel_size_angstrom": trained.account["pixel_size_angstrom"],
             "box_px": n,
+            "threshold": threshold,
             "volumes_px": {str(k): v for k, v in selected.volumes().items()},
         },
     )
@@ -142,7 +157,7 @@ def _selected(config: SegmentTrainConfig, result: dict[str, Any], trained: Train
         chosen.classes,
         config.label_from,
         config.threshold,
-        config.grow_px,
+        config.grow_px * trained.boxes.shape[-1] / _BOX_OF_GROWTH_PX,
         network=network,
         groups=groups,
         averages=averages,
@@ -162,13 +177,17 @@ def split_blocks(blocks: NDArray[np.int64], seed: int) -> tuple[NDArray, NDArray
 
 
 def _fit(
-    config: SegmentTrainConfig, run: RunFolder, network: SegmentationNetwork, boxes: Boxes
-) -> FitResult:
+    config: SegmentTrainConfig,
+    run: RunFolder,
+    network: SegmentationNetwork,
+    boxes: Boxes,
+    synthesis: Synthesis | None,
+) -> tuple[FitResult, NDArray[np.int64]]:
     learned, held = split_blocks(boxes.blocks, config.seed)
     if len(held) == 0:
         held = learned
     batch_size = config.batch_size or DEFAULTS[config.preset].batch_size
-    source = LabelledSource(boxes, learned, batch_size, config.seed)
+    source = LabelledSource(boxes, learned, batch_size, config.seed, synthesis)
     counted = boxes.labels[learned]
     counts = np.bincount(counted[counted != IGNORED].ravel(), minlength=network.size.classes)
     step = SegmentationStep(network, class_weights(torch.from_numpy(counts)))
@@ -193,7 +212,24 @@ def _fit(
     count = sum(p.numel() for p in network.parameters())
     run.log(f"training {config.preset}: {settings.total_steps} steps, {count:,} parameters")
     validation = SegmentValidation(source, held)
-    return fit(step, source, settings, run, resume=config.resume, validate=validation)
+    return fit(step, source, settings, run, resume=config.resume, validate=validation), held
+
+
+@torch.inference_mode()
+def best_threshold(network: SegmentationNetwork, boxes: Boxes, rows: NDArray[np.int64]) -> float:
+    """Return the probability of being anything that fits the labels of some boxes best."""
+    both, either = np.zeros(len(_THRESHOLDS)), np.zeros(len(_THRESHOLDS))
+    network.eval()
+    for row in rows:
+        volume = torch.from_numpy(boxes.volumes[row].astype(np.float32))[None]
+        anything = 1 - network(volume).softmax(dim=1)[0, 0].numpy()
+        counted = boxes.labels[row] != IGNORED
+        truth = boxes.labels[row][counted] > 0
+        for k, threshold in enumerate(_THRESHOLDS):
+            found = anything[counted] >= threshold
+            both[k] += np.count_nonzero(found & truth)
+            either[k] += np.count_nonzero(found | truth)
+    return float(_THRESHOLDS[int((both / np.maximum(either, 1)).argmax())])
 
 
 def _report(run: RunFolder, fitted: FitResult, selected: Selected) -> None:

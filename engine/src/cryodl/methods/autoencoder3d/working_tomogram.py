@@ -53,6 +53,20 @@ class WorkingTomogram:
         ]
         return labels[np.ix_(*(index.astype(np.int64) for index in indices))]
 
+    def smooth_on_file_grid(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return values between voxels, linearly, on the grid of the file."""
+        found = np.asarray(values, dtype=np.float32)
+        for axis, (size, limit) in enumerate(zip(self.file_shape, values.shape, strict=True)):
+            place = np.clip((np.arange(size) + 0.5) / self.step_px - 0.5, 0, limit - 1)
+            low = np.minimum(place.astype(np.int64), max(limit - 2, 0))
+            part = (
+                (place - low).astype(np.float32).reshape([-1 if k == axis else 1 for k in range(3)])
+            )
+            first = np.take(found, low, axis=axis)
+            first += part * (np.take(found, np.minimum(low + 1, limit - 1), axis=axis) - first)
+            found = first
+        return found
+
 
 def prepare(tomogram: NDArray, step_px: float, box_px: int, *, dark: bool) -> WorkingTomogram:
     """Bring a tomogram to the network's voxels and scale.

@@ -31,21 +31,27 @@ class SegmentTrainConfig(CommandConfig):
         group="Labels",
     )
     threshold: str = parameter(
-        "envelope",
-        help="Where matter begins: envelope (a fifth of the way from background to matter), otsu "
-        "(half way), or deviations above the mean.",
+        "otsu",
+        help="Where matter begins: otsu (half way from background to matter), envelope (a fifth of "
+        "the way), or deviations above the mean.",
         group="Labels",
         original="iso",
     )
     grow_px: float = parameter(
-        1.0,
-        help="By how much labels are grown, in voxels of the network's box: averages at low "
-        "resolution are cut too tightly.",
+        2.7,
+        help="By how much labels are grown, in voxels of a box of 32: averages at low resolution "
+        "are cut too tightly.",
         unit="px",
         group="Labels",
         expert=True,
         ge=0,
         le=8,
+    )
+    synthesis: bool = parameter(
+        True,
+        help="Half of what is learned from are averages in any direction, seen through wedges of "
+        "different widths and laid into empty places of the tomograms. Needs tomograms.",
+        group="Labels",
     )
     background: float = parameter(
         1.0,
@@ -71,7 +77,7 @@ class SegmentTrainConfig(CommandConfig):
 
     epochs: int | None = parameter(
         None,
-        help="Most epochs; by default 200, 40, 20.",
+        help="Most epochs; by default 200, 60, 60.",
         group="Training",
         original="nb_epoch",
         ge=1,
@@ -105,9 +111,10 @@ class SegmentConfig(CommandConfig):
         expert=True,
         gt=0,
     )
-    threshold: float = parameter(
-        0.5,
-        help="Probability from which a voxel belongs to anything but background.",
+    threshold: float | None = parameter(
+        None,
+        help="Probability from which a voxel belongs to anything but background; by default what "
+        "fitted the labels best that were held out of the training.",
         group="Components",
         gt=0,
         lt=1,
