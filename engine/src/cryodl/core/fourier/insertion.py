@@ -23,10 +23,13 @@ class SliceInsertion:
     ----------
     n : int
         Box size of images and volume, odd or even.
+    padding : int
+        How many times as large the box of the sums is, whose volume falls off the less towards
+        the faces.
     """
 
-    def __init__(self, n: int) -> None:
-        self.n, self._m = check_box_size(n), _PAD * check_box_size(n)
+    def __init__(self, n: int, padding: int = _PAD) -> None:
+        self.n, self._m, self._padding = check_box_size(n), padding * check_box_size(n), padding
         axis = np.fft.fftfreq(n, 1 / n)
         y, x = np.meshgrid(axis, np.arange(n // 2 + 1), indexing="ij")
         # One of each two opposite frequencies, up to Nyquist.
@@ -86,11 +89,16 @@ class SliceInsertion:
         weights = np.broadcast_to(np.asarray(weight, dtype=np.float64), transforms.shape)
         # The image's (x, y, 0) in the frame of the reference: A^T.
         points = np.einsum("pi,bij->bpj", q, matrices[:, :2])
-        self._scatter(points.reshape(-1, 3) * _PAD, (transforms * factors).ravel(), weights.ravel())
+        self._scatter(
+            points.reshape(-1, 3) * self._padding, (transforms * factors).ravel(), weights.ravel()
+        )
         self.count += count
 
     def sums(self) -> tuple[NDArray[np.complex64], NDArray[np.float32]]:
-        """Return data and weights, half layout (2n, 2n, n + 1), equal at opposite frequencies."""
+        """Return data and weights, half layout (m, m, m // 2 + 1), equal at opposite frequencies.
+
+        m is the edge of the padded box, 2 n by default.
+        """
         real, imaginary, weight = self._sums[..., : self._m // 2 + 1]
         data = real + 1j * imaginary
         opposite = -np.arange(self._m) % self._m
@@ -121,8 +129,8 @@ class SliceInsertion:
                 out += np.bincount(place, share * part, size).reshape(shape)
 
 
-def gridding_correction(n: int) -> NDArray[np.float32]:
+def gridding_correction(n: int, padding: int = _PAD) -> NDArray[np.float32]:
     """Return what trilinear insertion multiplied the volume by, (n, n, n)."""
-    line = np.sinc((np.arange(n) - n // 2) / (_PAD * n)) ** 2
+    line = np.sinc((np.arange(n) - n // 2) / (padding * n)) ** 2
     whole = line[:, None, None] * line[None, :, None] * line[None, None, :]
     return whole.astype(np.float32)

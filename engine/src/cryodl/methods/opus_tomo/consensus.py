@@ -13,6 +13,7 @@ from cryodl.core.volumes.masks import estimate_mask
 from cryodl.methods.opus_tomo.canonical import Canonical, half_shells
 from cryodl.methods.opus_tomo.data import ParticleStore
 from cryodl.methods.opus_tomo.density import Scene
+from cryodl.methods.opus_tomo.stacks import noise_factor
 
 _FLOOR = 0.02  # of the largest weight, as a Wiener filter
 _NOISE_PARTICLES = 256
@@ -88,6 +89,8 @@ def make_scene(
             edge_px=_MASK_EDGE_PX,
         )
     noise = noise_by_shell(store, consensus * mask)
+    if store.are_stacks:
+        noise *= np.float32(noise_factor(c))
     return Scene(consensus, mask.astype(np.float32), noise), sums
 
 

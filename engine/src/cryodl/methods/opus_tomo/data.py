@@ -21,6 +21,7 @@ from cryodl.core.volumes.particle_average import (
 )
 from cryodl.methods.opus_tomo.canonical import Canonical, CanonicalFrame, Sampling
 from cryodl.methods.opus_tomo.losses import Rise, prior_weight
+from cryodl.methods.opus_tomo.stacks import stack_canonical
 
 _GIGABYTE = 2**30
 
@@ -76,18 +77,29 @@ class ParticleStore:
         found = self._kept.get(index)
         if found is not None:
             return found
+        if self.are_stacks:
+            found = stack_canonical(self.particles, index, self.settings, self.sampling, self.sign)
+        else:
+            found = self._of_volume(index)
+        if len(self._kept) < self._most:
+            self._kept[index] = found
+        return found
+
+    def _of_volume(self, index: int) -> Canonical:
         if self._frame is None:
             self._frame = CanonicalFrame(self.sampling, self.device)
-        found = self._frame.transform(
+        return self._frame.transform(
             self.volume(index),
             self.transfer(index),
             self.rotations[index],
             self.shifts_px[index],
             premultiplied=self.premultiplied,
         )
-        if len(self._kept) < self._most:
-            self._kept[index] = found
-        return found
+
+    @property
+    def are_stacks(self) -> bool:
+        """Tell whether particles are stacks of tilt images."""
+        return self.particles.image_kind == "tilt_stack"
 
     def volume(self, index: int) -> NDArray[np.float32]:
         """Return a subtomogram: bright matter, background of mean 0 and deviation 1."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cryodl.conventions import PIXEL_SIZE_TOLERANCE
 from cryodl.core.io.mrc import read_volume
-from cryodl.core.io.particles.images import read_subtomogram
+from cryodl.core.io.particles.images import read_subtomogram, read_tilt_images
 from cryodl.core.io.particles.model import ParticleSet
 from cryodl.core.io.particles.read import read_particles
 from cryodl.core.volumes.particle_average import AverageSettings, particle_transfer
@@ -72,15 +72,17 @@ def open_particles(config: ParticleInput, log: Callable[[str], None]) -> Checked
         log(line)
     pixel = _check(config, particles)
     settings = AverageSettings(transfer=config.transfer, tilt_axis_degrees=config.tilt_axis)
-    known = particle_transfer(particles, 0, settings) is not None
+    stacks = particles.image_kind == "tilt_stack"
+    known = stacks or particle_transfer(particles, 0, settings) is not None
     if not known and config.transfer != "none":
         log(
             "no CTF, tilts or wedge are known: every difference of the wedge will look like one of "
             "the particles; give --tilt-min and --tilt-max if there is nothing better"
         )
     sign = _sign(config, particles)
+    kind = "stacks" if stacks else "subtomograms"
     log(
-        f"{len(particles)} subtomograms of {particles.box_size_px} px, {pixel:g} A a pixel, matter "
+        f"{len(particles)} {kind} of {particles.box_size_px} px, {pixel:g} A a pixel, matter "
         f"{'bright' if sign > 0 else 'dark'}, seen through {_words(particles, settings, known)}"
     )
     return CheckedParticles(particles, settings, pixel, sign, known)
@@ -88,10 +90,10 @@ def open_particles(config: ParticleInput, log: Callable[[str], None]) -> Checked
 
 def _check(config: ParticleInput, particles: ParticleSet) -> float:
     name, box = config.star, particles.box_size_px
-    if particles.image_kind != "volume":
+    if particles.image_kind not in ("volume", "tilt_stack"):
         raise InputError(
-            f"{name}: found {particles.image_kind!r} as images, expected subtomograms; reconstruct "
-            "them with cryodl particles extract"
+            f"{name}: found {particles.image_kind!r} as images, expected subtomograms or stacks of "
+            "tilt images; extract them"
         )
     if len(particles) < _LEAST_PARTICLES:
         raise InputError(
@@ -136,12 +138,27 @@ def _sign(config: ParticleInput, particles: ParticleSet) -> int:
         return 1 if config.contrast == "bright" else -1
     n = particles.box_size_px
     axis = np.arange(n) - n // 2
+    if particles.image_kind == "tilt_stack":
+        return _sign_of_stacks(particles)
     radius = np.sqrt(axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2)
     step = max(1, len(particles) // _LOOKED_AT)
     total = np.zeros((n, n, n))
     for index in range(0, len(particles), step):
         total += normalised(_not_blank(particles, index))
     return 1 if total[radius < n / 4].mean() >= total[radius > 0.4 * n].mean() else -1
+
+
+def _sign_of_stacks(particles: ParticleSet) -> int:
+    """Return 1 where the middle of tilt images is brighter than their rim."""
+    n = particles.box_size_px
+    axis = np.arange(n) - n // 2
+    radius = np.sqrt(axis[:, None] ** 2 + axis**2)
+    total = np.zeros((n, n))
+    for index in range(0, len(particles), max(1, len(particles) // _LOOKED_AT)):
+        images = read_tilt_images(particles, index)
+        deviation = np.maximum(images.std(axis=(1, 2), keepdims=True), 1e-30)
+        total += ((images - images.mean(axis=(1, 2), keepdims=True)) / deviation).sum(axis=0)
+    return 1 if total[radius < n / 5].mean() >= total[radius > 0.4 * n].mean() else -1
 
 
 def _not_blank(particles: ParticleSet, index: int) -> NDArray[np.float32]:

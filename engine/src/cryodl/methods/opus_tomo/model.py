@@ -19,7 +19,7 @@ _SLOPE = 0.2
 _ENCODER_GRID = 12  # where the published encoder makes all boxes equal
 _DECODER_GRID = 16
 _COMPACT_GRID = 32
-_MOST_LOG_DEVIATION = 1.0
+_LEAST_LOG_DEVIATION, _MOST_LOG_DEVIATION = -8.0, 1.0
 _FIRST_LOG_DEVIATION = -3.0  # little latent noise at the start: a guard against collapse
 
 
@@ -83,11 +83,11 @@ class _LatentHead(nn.Module):
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         raw = self.mean(features)
-        # Bounded smoothly from above: one large deviation would swamp the loss.
-        bounded = _MOST_LOG_DEVIATION - functional.softplus(
-            _MOST_LOG_DEVIATION - self.log_deviation(features)
-        )
-        return self.norm(raw), bounded.clamp(min=-8.0), raw
+        # One large deviation would swamp the loss. Beyond the bounds the gradient goes on, or what
+        # once shot over them would stay there.
+        free = self.log_deviation(features)
+        bounded = free + (free.clamp(_LEAST_LOG_DEVIATION, _MOST_LOG_DEVIATION) - free).detach()
+        return self.norm(raw), bounded, raw
 
 
 class PublishedEncoder(nn.Module):
