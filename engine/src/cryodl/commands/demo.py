@@ -1,4 +1,4 @@
-"""``cryodl demo``: from simulated half maps to an isotropic map, with the truth beside it."""
+"""``cryodl demo``: simulated data through our commands, with the truth beside every result."""
 
 from __future__ import annotations
 
@@ -15,24 +15,54 @@ if TYPE_CHECKING:
 
 
 class DemoConfig(CommandConfig):
-    """Simulate half maps with preferred orientation and correct them, in some minutes on a CPU.
+    """Take simulated data through all methods, in some minutes on a CPU, and say how good it is.
 
-    Makes half_maps/, fsc3d/ and corrected/ inside the output folder, each with its own report.
+    Tomograms of a crowded scene go from picking, extraction, sorting, averaging and states to a
+    corrected map of one state; the report compares every stage with the truth. The case half-maps
+    is the last part alone, with preferred orientation. Each stage is a folder inside the output
+    folder, with a report of its own.
     """
 
+    case: Literal["tomogram-to-map", "half-maps"] = parameter(
+        "tomogram-to-map", help="The whole chain, or the correction of half maps.", group="Demo"
+    )
+    tomograms: int = parameter(
+        3, help="Tomograms of the chain; the first is labelled.", group="Demo", ge=1, le=99
+    )
+    number: int = parameter(110, help="Particles of a tomogram.", group="Demo", ge=40)
+    snr: float = parameter(0.5, help="Signal-to-noise ratio of the tomograms.", group="Demo", gt=0)
     structure: str = parameter(
         "groel_groes",
-        help="A density that comes with cryodl; see simulate half-maps.",
+        help="For half-maps: a density that comes with cryodl; see simulate half-maps.",
         group="Demo",
     )
     mode: Literal["cone", "preferred"] = parameter(
-        "preferred", help="A missing cone, or preferred views.", group="Demo"
+        "preferred", help="For half-maps: a missing cone, or preferred views.", group="Demo"
     )
-    epochs: int = parameter(6, help="Passes of the training.", group="Demo", ge=1)
+    epochs: int = parameter(6, help="Passes of the training of the correction.", group="Demo", ge=1)
+    folders: Path | None = parameter(
+        None,
+        help="JSON file with the folders of a chain that has run elsewhere, in a Scipion project: "
+        "nothing is run, and only the report is made.",
+        group="Demo",
+        expert=True,
+    )
 
 
 def run_demo(config: DemoConfig, run: RunFolder) -> None:
-    """Run the three commands of the demonstration one after the other."""
+    """Run the case that is asked for."""
+    if config.case == "half-maps" and config.folders is None:
+        run_half_maps(config, run)
+        return
+    from cryodl.commands.demo_chain import folders_of, run_chain
+    from cryodl.commands.demo_report import report_chain
+
+    folders = folders_of(config.folders) if config.folders else run_chain(config, run)
+    report_chain(folders, run)
+
+
+def run_half_maps(config: DemoConfig, run: RunFolder) -> None:
+    """Simulate half maps, measure and correct them."""
     halves, fsc3d, corrected = (run.path(name) for name in ("half_maps", "fsc3d", "corrected"))
     inputs = [str(halves / "half1.mrc"), str(halves / "half2.mrc")]
     mask = ["--mask", str(halves / "mask.mrc")]
@@ -89,7 +119,7 @@ COMMANDS = [
     Command(
         "demo",
         "",
-        "Simulated half maps to an isotropic map.",
+        "Simulated tomograms to a map, compared with the truth.",
         DemoConfig,
         "cryodl.commands.demo:run_demo",
     )

@@ -18,6 +18,10 @@ class Poses:
     rotations: NDArray[np.float64]
     shifts_px: NDArray[np.float64]
 
+    def subset(self, rows: NDArray[np.int64]) -> Poses:
+        """Return some of them."""
+        return Poses(self.rotations[rows], self.shifts_px[rows])
+
 
 def in_frame_of(found: Poses, true: Poses, symmetry: str) -> Poses:
     """Turn and move the reference of some poses onto that of the others, as well as it can be.
