@@ -1,7 +1,8 @@
-"""The demonstration: half maps with preferred orientation to an isotropic map, in Scipion.
+"""The demonstration: tomograms to a map through all five methods, in Scipion.
 
-Runs the workflow template `half_maps_to_isotropic_map` in a real Scipion project without a display
-and says at the end what came out and where the report is.
+Runs the workflow template `tomogram_to_map` in a real Scipion project without a display, compares
+every stage with the truth, and says at the end what came out and where the report is. Another
+template runs with `template=half_maps_to_isotropic_map`, then without that comparison.
 
     python scripts/run_demo.py [FOLDER] [alias=value ...]     for example epochs=4
 """
@@ -10,20 +11,25 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 PROJECT = "cryodl_demo"
-TEMPLATE = "half_maps_to_isotropic_map"
+CHAIN = "tomogram_to_map"
+# Protocols of the chain whose results are compared with the truth, by their place in the template.
+STAGES = {"picks": 4, "classes": 7, "average": 8, "states": 10, "correction": 14}
 FIGURES = {
-    "fsc_inside_low": "FSC with the truth inside the badly measured cone, low resolution",
-    "fsc_inside_high": "the same, high resolution",
-    "fsc_outside_low": "FSC with the truth outside the cone, low resolution",
-    "fsc_outside_high": "the same, high resolution",
-    "power_inside_low": "power inside the cone, share of the truth's, low resolution",
+    "picking_f1": "picking: F1",
+    "class_purity": "sorting: purity of the classes",
+    "pose_median_degrees": "averaging: median error of the poses in degrees",
+    "resolution_angstrom": "averaging: resolution in Angstrom",
+    "state_ari": "states: adjusted Rand index",
+    "fsc_to_truth_before": "FSC with the true state, before the correction",
+    "fsc_to_truth_after": "FSC with the true state, after the correction",
+    "sphericity": "sphericity of the 3DFSC",
 }
 
 
@@ -32,16 +38,22 @@ def main(arguments: list[str]) -> int:
     values = dict(word.split("=", 1) for word in arguments if "=" in word)
     folders = [word for word in arguments if "=" not in word]
     root = Path(folders[0] if folders else "demo_output").resolve()
+    template = values.pop("template", CHAIN)
     started = time.monotonic()
     prepare_scipion(root / "scipion")
     say(f"A Scipion project is made in {show(root)}; this takes some minutes on two cores.")
-    runs = run_template(values)
+    runs = run_template(template, values)
     if any(not run.isFinished() for run in runs):
         failed = next(run for run in runs if not run.isFinished())
         say(f"{failed.getObjLabel()}: {failed.getErrorMessage() or failed.getStatus()}")
         say(f"Its log is {show(Path(failed.getLogPaths()[0]).resolve())}")
         return 1
-    summarise(runs[-1], root, time.monotonic() - started)
+    if template == CHAIN:
+        compare(
+            dict(enumerate(runs, start=2)), root
+        )  # the first of a template is its second object
+    say(f"Scipion project: {show(Path(runs[-1].getProject().path).resolve())}")
+    say(f"{(time.monotonic() - started) / 60:.1f} minutes in all")
     return 0
 
 
@@ -66,16 +78,14 @@ def prepare_scipion(home: Path) -> None:
     os.environ.pop("PYTHONPATH", None)
 
 
-def run_template(values: dict[str, str]) -> list[Any]:
+def run_template(name: str, values: dict[str, str]) -> list[Any]:
     """Load the template into a new project and launch its protocols in order."""
     from pyworkflow import Config
     from pyworkflow.project import Manager
 
     domain = Config.getDomain()
     plugin = domain.getPlugins()["cryodl_plugin"]
-    template = next(
-        t for t in plugin._pluginInstance.getTemplates() if t.getObjId().endswith(TEMPLATE)
-    )
+    template = next(t for t in plugin._pluginInstance.getTemplates() if t.getObjId().endswith(name))
     template.replaceEnvVariables()
     template.parseContent()
     for field in template.params.values():
@@ -99,22 +109,29 @@ def run_template(values: dict[str, str]) -> list[Any]:
     return [project.getProtocol(run.getObjId(), fromRuns=True) for run in runs]
 
 
-def summarise(correction: Any, root: Path, seconds: float) -> None:
-    """Print the numbers that matter and put the report where people find it."""
-    folder = next(Path(correction.getPath()).resolve().rglob("result.json")).parent
-    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    report = root / "report.html"
-    shutil.copyfile(folder / result["report"], report)
+def compare(runs: dict[int, Any], root: Path) -> None:
+    """Compare each stage with the truth, by the engine; print the numbers that matter."""
+    folders: dict[str, Any] = {name: folder_of(runs[number]) for name, number in STAGES.items()}
+    simulated = sorted(Path(runs[2].getExtraPath()).resolve().glob("*/truth"))
+    folders["truth"] = {
+        f"sim_{number:02d}": str(path.parent) for number, path in enumerate(simulated, 1)
+    }
+    named, report = root / "folders.json", root / "report"
+    named.write_text(json.dumps(folders, indent=1), encoding="utf-8")
+    words = ["demo", "--folders", str(named), "--output", str(report), "--overwrite"]
+    subprocess.run([sys.executable, "-m", "cryodl", *words], check=True, stdout=subprocess.DEVNULL)
+    result = json.loads((report / "result.json").read_text(encoding="utf-8"))
     say("")
     for key, words in FIGURES.items():
-        before, after = result["truth_before"][key], result["truth_after"][key]
-        say(f"  {words:68s} {before:5.2f} -> {after:5.2f}")
+        if key in result:
+            say(f"  {words:52s} {result[key]:6.2f}")
     say("")
-    say(f"Corrected half maps: {show(folder / result['corrected_half1'])}")
-    say(
-        f"Scipion project:     {show(Path(os.environ['SCIPION_USER_DATA']) / 'projects' / PROJECT)}"
-    )
-    say(f"Report:              {show(report)}   ({seconds / 60:.1f} minutes in all)")
+    say(f"Report: {show(report / 'report.html')}")
+
+
+def folder_of(run: Any) -> str:
+    """Return the folder in which the engine has run for a protocol."""
+    return str(next(Path(run.getPath()).resolve().rglob("result.json")).parent)
 
 
 def show(path: Path) -> str:
