@@ -64,6 +64,19 @@ def test_particles_find_the_reference_they_belong_to(tmp_path):
     assert same[0, 0] > same[0, 1] + 0.2 and same[1, 1] > same[1, 0] + 0.2
 
 
+@pytest.mark.slow
+def test_classes_that_begin_with_one_reference_part(tmp_path):
+    kinds = two_kinds(tmp_path)
+    words = ["selfalign", "refine", str(tmp_path / "both.star"), "--reference",
+             str(tmp_path / "a" / "reference.mrc"), "--classes", "2", "--iterations", "4",
+             "--initial-lowpass", "60", *FAST]  # fmt: skip
+    out = tmp_path / "out"
+    assert main([*words, "--output", str(out)]) == 0
+    found = read_particles(out / "particles.star")
+    same = (found.classes == kinds).mean()
+    assert set(found.classes) == {1, 2} and max(same, 1 - same) >= 0.7
+
+
 def test_classes_of_the_halves_are_put_in_one_order():
     maps = np.stack([phantom(3), phantom(11), phantom(5)])
     noise = 0.1 * np.random.default_rng(0).standard_normal(maps.shape)
@@ -81,7 +94,12 @@ def test_references_are_asked_for_in_order(tmp_path, capsys):
     assert "at least 12" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("symmetry", ["D2", "T", "O", "I"])
+_SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "symmetry", ["D2", pytest.param("T", marks=_SLOW), pytest.param("O", marks=_SLOW), "I"]
+)
 def test_symmetric_particles_are_refined_modulo_their_group(tmp_path, symmetry):
     group = symmetry_matrices(symmetry)
     reference = np.mean([rotate_volume(phantom(7), one, order=3) for one in group], axis=0)

@@ -201,7 +201,7 @@ class RefineConfig(SearchConfig):
     classes: int = parameter(
         1,
         help="Averages that particles are sorted into. With one reference, or none, the first "
-        "round sorts by chance and the later ones by score; a reference for each does better.",
+        "round sorts by how well they fit it; a reference for each class does better.",
         group="Search",
         ge=1,
         le=20,

@@ -40,8 +40,8 @@ class Loop:
     references: list[NDArray[np.float32]]
 
     @property
-    def is_split_by_chance(self) -> bool:
-        """True where classes have no references of their own to begin with."""
+    def is_split_by_rank(self) -> bool:
+        """True where classes have no references of their own: the first round sorts by score."""
         return self.config.class_count > max(1, len(self.references))
 
     @property
@@ -123,7 +123,7 @@ def _in_one_frame(loop: Loop, state: Round) -> Round | None:
         half2=np.array(state.half2),
     )
     moved = False
-    if loop.is_split_by_chance and state.number:
+    if loop.is_split_by_rank and state.number:
         order = order_of_classes(state.half1, state.half2, loop.pixel)
         if (order != np.arange(len(order))).any():
             moved = True

@@ -191,9 +191,9 @@ def _round(loop: Loop, rounds: list[Round]) -> Round:
         coarse_shell=min(loop.settings.coarse_shell, shell),
         finest_degrees=float(np.clip(step / 4, 0.5, 1.5)),
     )
-    by_chance = number == 1 and loop.is_split_by_chance
+    by_rank = number == 1 and loop.is_split_by_rank
     found = []
-    for index in range(1 if by_chance else loop.config.class_count):
+    for index in range(1 if by_rank else loop.config.class_count):
         parts = []
         for half, maps in ((1, last.half1), (2, last.half2)):
             members = np.flatnonzero(loop.halves == half)
@@ -206,7 +206,7 @@ def _round(loop: Loop, rounds: list[Round]) -> Round:
             start = (last.class_rotations[index], last.class_shifts_px[index])
             parts.append(_aligned(loop, aligner, mode, proposer, members, points, power, start))
         found.append(_in_order(parts, loop.halves))
-    state = _chosen(loop, replace(last, number=number), found, by_chance)
+    state = _chosen(loop, replace(last, number=number), found, by_rank)
     change = angular_distance_degrees(last.rotations, state.rotations, loop.config.symmetry)
     state = replace(state, change_degrees=float(np.median(change)))
     state = measured(loop, state, kept_by_score(state.scores, loop.halves, loop.config.keep))
@@ -221,11 +221,11 @@ def _in_order(parts: list[Alignment], halves: NDArray[np.int64]) -> Alignment:
     return Alignment(*(values[rows] for values in vars(joined).values()))
 
 
-def _chosen(loop: Loop, state: Round, found: list[Alignment], by_chance: bool) -> Round:
-    """Give each particle the class of its best score; by chance where all are the same yet."""
+def _chosen(loop: Loop, state: Round, found: list[Alignment], by_rank: bool) -> Round:
+    """Give each particle the class of its best score; by rank where there is one reference."""
     count, total = loop.config.class_count, len(loop.halves)
-    if by_chance:
-        classes = np.random.default_rng(loop.config.seed + 17).integers(0, count, total)
+    if by_rank:
+        classes = _ranks(found[0].score, loop.halves, count)
         found = found * count
     else:
         classes = np.argmax([one.score for one in found], axis=0)
@@ -241,6 +241,19 @@ def _chosen(loop: Loop, state: Round, found: list[Alignment], by_chance: bool) -
         class_rotations=np.stack([one.rotations for one in found]),
         class_shifts_px=np.stack([one.shifts_px for one in found]),
     )  # fmt: skip
+
+
+def _ranks(scores: NDArray[np.float64], halves: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Sort the particles of each half into as many equal groups, the best scores first.
+
+    What another structure is fits the common reference less, so that the groups differ.
+    """
+    groups = np.zeros(len(scores), dtype=np.int64)
+    for half in (1, 2):
+        members = np.flatnonzero(halves == half)
+        order = members[np.argsort(-scores[members], kind="stable")]
+        groups[order] = np.arange(len(order)) * count // len(order)
+    return groups
 
 
 def _judged(loop: Loop, rounds: list[Round]) -> Round:
