@@ -3,6 +3,7 @@
     python benchmarks/bench_selfalign.py align --maps FOLDER --structures 5T2C,5LQW --snr 0.1,0.01
     python benchmarks/bench_selfalign.py pairs --maps FOLDER --snr 0.1
     python benchmarks/bench_selfalign.py average --maps FOLDER --structures 5T2C --number 500
+    python benchmarks/bench_selfalign.py classes --maps FOLDER --structures 5T2C,6A5L --number 50
     python benchmarks/bench_selfalign.py noise --maps FOLDER
     python benchmarks/bench_selfalign.py real --stacks STAR --maps FOLDER_OF_REFERENCE
 
@@ -249,6 +250,32 @@ def table_average(options: argparse.Namespace) -> None:
                     f"{found['resolution']:.1f}", *ends, f"{spent:.0f}")  # fmt: skip
 
 
+def table_classes(options: argparse.Namespace) -> None:
+    """Particles of two structures, sorted by a reference for each, or from one for both."""
+    row("structures", "SNR", "particles", "references", "seed", "in the right class", "CPU s")
+    maps = [load(options.maps, name) for name in options.structures[:2]]
+    for snr, seed in product(options.snr, range(options.seed, options.seed + options.seeds)):
+        sets = [make(one, options.number, snr, seed + 7 * i, 2.0) for i, one in enumerate(maps)]
+        both = Data(*(np.concatenate([getattr(s, k) for s in sets])
+                      for k in ("volumes", "rotations", "shifts")), sets[0].wedge)  # fmt: skip
+        kinds = np.repeat([1, 2], options.number)
+        with tempfile.TemporaryDirectory() as folder:
+            star = write(both, Path(folder) / "particles")
+            paths = [Path(folder) / f"reference{i}.mrc" for i in (1, 2)]
+            for path, one in zip(paths, maps):
+                write_volume(path, one, pixel_size_angstrom=PIXEL)
+            words = ["--reference", str(paths[0]), "--initial-lowpass", str(options.lowpass)]
+            words += ["--iterations", str(options.iterations)]
+            for kind, more in (("both", ["--other-references", str(paths[1])]),
+                               ("the first", ["--classes", "2"])):  # fmt: skip
+                begun = time.process_time()
+                output = Path(folder) / kind.replace(" ", "_")
+                refine(star, output, *words, *more)
+                same = (read_particles(output / "particles.star").classes == kinds).mean()
+                row(" and ".join(options.structures[:2]), snr, len(kinds), kind, seed,
+                    f"{max(same, 1 - same):.2f}", f"{time.process_time() - begun:.0f}")  # fmt: skip
+
+
 def table_noise(options: argparse.Namespace) -> None:
     """Noise alone, and particles of another structure, from a real map as start."""
     row("particles", "start", "low-pass (A)", "FSC 0.143 (A)", "with the start 0.5 (A)",
@@ -319,7 +346,7 @@ def table_real(options: argparse.Namespace) -> None:
 def main() -> None:
     """Read the words and print one table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("table", choices=["align", "pairs", "average", "noise", "real"])
+    parser.add_argument("table", choices=["align", "pairs", "average", "classes", "noise", "real"])
     parser.add_argument("--maps", type=Path, default=Path())
     parser.add_argument("--structures", type=lambda t: t.split(","), default=["5T2C"])
     parser.add_argument("--snr", type=lambda t: [float(v) for v in t.split(",")], default=[0.1])
@@ -339,6 +366,7 @@ def main() -> None:
         "align": table_align,
         "pairs": table_pairs,
         "average": table_average,
+        "classes": table_classes,
         "noise": table_noise,
         "real": table_real,
     }
