@@ -83,7 +83,28 @@ def test_other_weights_are_refused(tmp_path):
 
 def test_memory_grows_with_what_it_should():
     size = PRESETS["default"].size
-    one = memory_gb(size, 61_400_000, 120, 1, 1)
+    one = memory_gb(size, 61_400_000, 120, 4, 1)
     assert one > 16 * 61.4e6 / 2**30
     assert memory_gb(size, 61_400_000, 120, 8, 1) > one
-    assert memory_gb(size, 61_400_000, 120, 1, 7) > one
+    assert memory_gb(size, 61_400_000, 120, 4, 7) > one
+
+
+@pytest.mark.parametrize(
+    ("preset", "crop", "batch", "measured"),
+    [
+        ("demo", 32, 8, 0.143),
+        ("demo", 32, 32, 0.259),
+        ("small", 64, 2, 0.286),
+        ("small", 64, 16, 1.05),
+        ("default", 64, 2, 1.786),
+        ("default", 120, 2, 2.238),
+        ("default", 152, 2, 2.368),
+        ("default", 152, 4, 2.817),
+        ("default", 152, 8, 4.315),
+    ],
+)
+def test_memory_is_told_within_a_fifth_of_what_was_measured(preset, crop, batch, measured):
+    """Peaks of resident memory, GiB, above that of the libraries; two steps on a processor."""
+    parameters = {"demo": 486_863, "small": 3_843_859, "default": 61_406_191}[preset]
+    told = memory_gb(PRESETS[preset].size, parameters, crop, batch, 1)
+    assert told == pytest.approx(measured, rel=0.2)

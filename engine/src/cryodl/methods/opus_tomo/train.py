@@ -136,7 +136,7 @@ def _say_sizes(
     run.log(
         f"{config.preset}: {parameters:,} parameters; particles of {sampling.box_px} px worked "
         f"with at {sampling.crop_px} px of {sampling.working_pixel_angstrom:.3g} A; "
-        f"about {needed:.1f} GB for a step of {choices.batch_size} particles"
+        f"about {needed:.2g} GB for a step of {choices.batch_size} particles"
     )
     run.add_value("parameters", parameters)
     run.add_value("memory_gb", needed)
