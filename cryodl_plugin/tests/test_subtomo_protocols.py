@@ -1,10 +1,11 @@
 """Protocols and viewers of SelfAlign, without launching: parameters, checks, outputs, figures."""
 
 import os
+from types import SimpleNamespace
 
 import numpy as np
 from pwem.objects import VolumeMask
-from pyworkflow.object import Float
+from pyworkflow.object import Float, String
 
 from cryodl_plugin import convert
 from cryodl_plugin.constants import MASK_SPHERE
@@ -168,6 +169,27 @@ class TestRefine(SubtomoTest):
         training = self.finishedTrain()
         (view,) = calledBy(self, CryoDLViewerSubtomoTrain, training)["showLoss"]()
         self.assertTrue(view.figure.axes)
+
+    def testTiltSeriesGoAlong(self):
+        """Stacks of tilt images are read with the tilt series that came with them."""
+        folder = self.source._getExtraPath()
+        names = ("rlnTomoParticlesFile", "rlnTomoTomogramsFile")
+        beside = os.path.join(folder, "tomograms.star")
+        tomography.writeStar(beside, {"global": [{"rlnTomoName": "TS_01"}]})
+        given = os.path.join(folder, "given.star")
+        rows = [dict(zip(names, ("old.star", "tomograms.star")))]
+        tomography.writeStar(given, {"": rows})
+        stacks = SimpleNamespace(
+            _cryodlOptimisationSet=String(given),
+            getFirstItem=lambda: SimpleNamespace(_rlnTomoVisibleFrames="[1,1,0]"),
+        )
+        alignment.writeOptimisationSet(stacks, folder)
+        path = alignment.particleFile(stacks, folder)
+        (row,) = tomography.readStar(path)[""]
+        self.assertEqual(row[names[0]], os.path.abspath(os.path.join(folder, "particles.star")))
+        self.assertEqual(row[names[1]], os.path.abspath(beside))
+        plain = self.source.subtomograms
+        self.assertTrue(alignment.particleFile(plain, folder).endswith("particles.star"))
 
     def testAngles(self):
         """Angles between poses; rounds that are not complete do not count."""
