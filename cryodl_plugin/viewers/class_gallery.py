@@ -6,6 +6,7 @@ from cryodl_plugin.viewers.slices.gallery import GalleryItem, GalleryModel, _fit
 
 _TILE = 208
 _SHOWN_SLICES = 3
+_GROUND = 0.13  # about that of the window
 
 
 class ClassGallery(GalleryModel):
@@ -17,7 +18,7 @@ class ClassGallery(GalleryModel):
 
     def _read(self, item):
         half = max(self.tile // 2 - 2, 8)
-        square = np.zeros((self.tile, self.tile), np.float32)
+        square = np.full((self.tile, self.tile), _GROUND, np.float32)
         for place, source in enumerate(item.source):
             image = super()._read(GalleryItem(None, source))
             if image is None:
@@ -40,9 +41,7 @@ def classGallery(averages, centers, sizes):
     """
     return ClassGallery(
         [
-            GalleryItem(
-                k, (average, center), f"group {k}: {size}   average | decoded", float(size), k
-            )
+            GalleryItem(k, (average, center), f"group {k}: {size} particles", float(size), k)
             for k, (average, center, size) in enumerate(zip(averages, centers, sizes), start=1)
         ]
     )

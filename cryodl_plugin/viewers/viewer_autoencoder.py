@@ -89,7 +89,7 @@ class CryoDLViewerAE3DCluster(CryoDLViewerBase):
         return [
             GalleryView(
                 model,
-                f"Groups - {prot.getRunName()}",
+                f"Groups: average and decoded centre - {prot.getRunName()}",
                 self.getTkRoot(),
                 save=self.saveGroups,
                 actions={"Train segmentation": lambda: self.prepareTraining(model.chosen())},

@@ -166,6 +166,17 @@ def test_a_stopped_training_goes_on_to_the_same_weights(work, tmp_path):
     assert (whole / "model.safetensors").read_bytes() == (parts / "model.safetensors").read_bytes()
 
 
+@pytest.mark.slow
+def test_two_processes_train_one_network(work, tmp_path):
+    star = work / "bright" / "particles.star"
+    flags = ["--preset", "tiny", "--devices", "cpu:2", "--epochs", "2", "--batch-size", "8"]
+    run("train", star, *flags, "--output", tmp_path)
+    lines = [json.loads(x) for x in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert len(lines) == 2 and lines[1]["validation"] < lines[0]["validation"]
+    with np.load(tmp_path / "codes.npz") as stored:
+        assert len(stored["codes"]) == 39 and np.isfinite(stored["codes"]).all()
+
+
 def test_from_a_bare_tomogram_to_a_segmentation_of_another(tmp_path):
     for number in (0, 1):
         volume, places, _ = tomogram(number)

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -52,6 +53,22 @@ def test_code_is_refused_and_not_run(tmp_path, monkeypatch, protocol, call):
     with pytest.raises(InputError, match="nothing of it was run"):
         read_legacy_subvolumes(path)
     assert not (tmp_path / "owned").exists()
+
+
+def test_arrays_stay_in_the_file(tmp_path):
+    boxes = np.random.default_rng(1).normal(size=(12, 64, 64, 64)).astype(np.float32)
+    entries = {f"id{i}": {"center": [1, 2, 3], "id": f"id{i}", "v": v} for i, v in enumerate(boxes)}
+    path = tmp_path / "large.pickle"
+    path.write_bytes(pickle.dumps({"v_siz": np.array([64] * 3), "vs": entries}, protocol=4))
+    tracemalloc.start()
+    try:
+        found = read_legacy_subvolumes(path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # Not even one of the boxes was copied, whatever the size of the file.
+    assert peak < boxes[0].nbytes < path.stat().st_size / 10
+    assert np.array_equal(found.volumes[7], boxes[7].transpose(2, 1, 0))
 
 
 def test_wrong_structures_are_explained(tmp_path):
