@@ -1,7 +1,6 @@
 """What the protocols of Autoencoder3D and EDSS3D share: a finished run as input, groups as text."""
 
-from pyworkflow.protocol import params
-
+from cryodl_plugin.protocols.from_run import FromRun
 from cryodl_plugin.protocols.picking import CryoDLProtPicking
 
 TRAIN_COMMAND = "autoencoder3d train"
@@ -12,47 +11,14 @@ SEGMENT_COMMAND = "autoencoder3d segment"
 METHOD = "autoencoder3d"
 
 
-class CryoDLProtAE3D(CryoDLProtPicking):
+class CryoDLProtAE3D(FromRun, CryoDLProtPicking):
     """Base of the protocols that go on from a run of another one."""
-
-    _runParam = ""
-    """Name of the parameter that points to it."""
-
-    def _addRun(self, form, name, label, words):
-        form.addParam(
-            self._runParam,
-            params.PointerParam,
-            pointerClass=name,
-            important=True,
-            label=label,
-            help=words,
-        )
-
-    def sourceRun(self):
-        """Return the run to go on from, or None."""
-        return getattr(self, self._runParam).get()
 
     def convertInputStep(self, fingerprint):
         """Nothing: the other run has its files."""
 
-    def _inputParameters(self):
-        source = self.sourceRun()
-        return {} if source is None else {"run": source.engineFolder()}
-
-    def _ownSettings(self):
-        """Tell runs apart that were made anew under one name."""
-        source = self.sourceRun()
-        return {"source": None if source is None else source._fingerprint()}
-
     def _validate(self):
-        errors = super(CryoDLProtPicking, self)._validate()
-        source = self.sourceRun()
-        if source is not None and not source.readResult():
-            errors.append(
-                f"*{self.getParam(self._runParam).getLabel()}*: {source.getRunName()} has no "
-                "result yet, expected a finished run."
-            )
-        return errors
+        return super(CryoDLProtPicking, self)._validate() + self._runErrors()
 
     def _citations(self):
         return ["Zeng2018"]

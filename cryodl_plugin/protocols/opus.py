@@ -3,8 +3,7 @@
 import csv
 import os
 
-from pyworkflow.protocol import params
-
+from cryodl_plugin.protocols.from_run import FromRun
 from cryodl_plugin.protocols.tomography import CryoDLProtTomography
 
 TRAIN_COMMAND = "opus-tomo train"
@@ -13,45 +12,11 @@ VOLUMES_COMMAND = "opus-tomo volumes"
 SELECT_COMMAND = "opus-tomo select"
 
 
-class CryoDLProtOpus(CryoDLProtTomography):
+class CryoDLProtOpus(FromRun, CryoDLProtTomography):
     """Base of the protocols that go on from a run of another one."""
 
-    _runParam = ""
-    """Name of the parameter that points to it."""
-
-    def _addRun(self, form, name, label, words):
-        form.addParam(
-            self._runParam,
-            params.PointerParam,
-            pointerClass=name,
-            important=True,
-            label=label,
-            help=words,
-        )
-
-    def sourceRun(self):
-        """Return the run to go on from, or None."""
-        pointer = getattr(self, self._runParam)
-        return pointer.get()
-
-    def _inputParameters(self):
-        source = self.sourceRun()
-        return {} if source is None else {"run": source.engineFolder()}
-
-    def _ownSettings(self):
-        """Tell runs apart that were made anew under one name."""
-        source = self.sourceRun()
-        return {"source": None if source is None else source._fingerprint()}
-
     def _validate(self):
-        errors = super()._validate()
-        source = self.sourceRun()
-        if source is not None and not source.readResult():
-            errors.append(
-                f"*{self.getParam(self._runParam).getLabel()}*: {source.getRunName()} has no "
-                "result yet, expected a finished run."
-            )
-        return errors
+        return super()._validate() + self._runErrors()
 
     def _citations(self):
         return ["Luo2023"]
