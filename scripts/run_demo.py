@@ -112,7 +112,7 @@ def run_template(name: str, values: dict[str, str]) -> list[Any]:
 def compare(runs: dict[int, Any], root: Path) -> None:
     """Compare each stage with the truth, by the engine; print the numbers that matter."""
     folders: dict[str, Any] = {name: folder_of(runs[number]) for name, number in STAGES.items()}
-    simulated = sorted(Path(runs[2].getExtraPath()).resolve().glob("*/truth"))
+    simulated = sorted(Path(runs[2]._getExtraPath()).resolve().glob("*/truth"))
     folders["truth"] = {
         f"sim_{number:02d}": str(path.parent) for number, path in enumerate(simulated, 1)
     }

@@ -166,7 +166,7 @@ class CryoDLProtOpusTrain(CryoDLProtTomography):
         if not (self.estpose.get() and self.writePoses.get()):
             keepPoses(table, tomography.readParticles(self._starFile()))
         output = self.newSubtomograms(source.getSamplingRate())
-        output.copyInfo(source)
+        output.copyInfo(self.wholeSet(source))
         left = tomography.updateSubtomograms(source, output, table)
         average = AverageSubTomogram()
         average.setFileName(result["consensus"])

@@ -193,9 +193,10 @@ class CryoDLProtSubtomos(CryoDLProtTomography):
         Each item also gets score, margin, confidence and spread of its pose.
         """
         particles = self.inputSubTomograms.get()
-        coordinates = particles._coordsPointer if particles.hasCoordinates3D() else None
+        whole = self.wholeSet(particles)
+        coordinates = whole._coordsPointer if whole.hasCoordinates3D() else None
         output = self.newSubtomograms(particles.getSamplingRate(), coordinates)
-        output.copyInfo(particles)
+        output.copyInfo(whole)
         output.setSamplingRate(particles.getSamplingRate())
         alignment.keepOptimisationSet(particles, output)
         table = alignment.readAligned(self.readResult()["star"])

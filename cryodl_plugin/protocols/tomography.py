@@ -5,6 +5,7 @@ import os
 from pyworkflow.object import Pointer
 from pyworkflow.protocol import params
 from tomo.objects import (
+    ClassSubTomogram,
     SetOfClassesSubTomograms,
     SetOfCoordinates3D,
     SetOfSubTomograms,
@@ -74,7 +75,26 @@ class CryoDLProtTomography(CryoDLProtBase):
         if isinstance(particles, SetOfClassesSubTomograms):
             classOf = tomography.classAssignment(particles)
             particles = particles.getImages()
-        return tomography.writeSubtomograms(particles, path, self.inputFolder(), classOf, absolute)
+        whole = self.wholeSet(particles)
+        folder = self.inputFolder()
+        return tomography.writeSubtomograms(particles, path, folder, classOf, absolute, whole)
+
+    def wholeSet(self, particles):
+        """Return the set that one class was made of; other sets as they are.
+
+        A class that is an input by itself (``classes.1``) knows neither the coordinates nor the
+        tomograms of its particles; the set of classes that it came from does.
+        """
+        for _, pointer in self.iterInputAttributes():
+            *path, last = (pointer.getExtended() or "").split(".")
+            value = pointer.getObjValue() if last.isdigit() else None
+            for part in path:
+                value = getattr(value, part, None)
+            if isinstance(value, SetOfClassesSubTomograms):
+                mine = isinstance(particles, ClassSubTomogram)
+                if mine and particles.getObjId() == int(last):
+                    return value.getImages()
+        return particles
 
     @staticmethod
     def setState(*sets):

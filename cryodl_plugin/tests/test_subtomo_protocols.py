@@ -210,3 +210,33 @@ def calledBy(test, viewerClass, prot):
 
 def _counts(figure):
     return [int(axes.get_title().split(": ")[1].split()[0]) for axes in figure.axes]
+
+
+class TestOneClass(SubtomoTest):
+    """One class of a set of classes as input, as templates and users choose it."""
+
+    def testItKeepsItsPlaces(self):
+        """Coordinates and tomograms come from the set that the class was made of."""
+        classified = self.finishedRefine(count=2)
+        prot = self.make(
+            CryoDLProtSubtomoAlign,
+            {
+                "inputSubTomograms": (classified, "classes3D.1"),
+                "inputReference": (self.source, "reference"),
+            },
+            useGpu=False,
+        )
+        prot = self.started(prot)
+        self.writeAligned(prot, "aligned.star")
+        rows = tomography.readStar(prot.inputFile("particles.star"))["particles"]
+        whole = classified.inputFile("particles.star")
+        known = {r["cdlParticleId"]: r for r in tomography.readStar(whole)["particles"]}
+        self.assertEqual(len(rows), 3)
+        for row in rows:
+            for axis in "XYZ":
+                label = f"rlnCoordinate{axis}"
+                self.assertEqual(row[label], known[row["cdlParticleId"]][label])
+        found = {"median_score": 9.0, "confident": 0.8, "median_spread_degrees": 2.0}
+        self.finishRun(prot, {"star": "aligned.star", **found})
+        self.assertTrue(prot.subtomograms.hasCoordinates3D())
+        self.assertEqual(prot.subtomograms.getSize(), 3)

@@ -133,7 +133,7 @@ def readParticles(path, withOptics=False):
     return ParticleTable(path, rows, box, tomogram or box, 0 if size == EMPTY else int(size))
 
 
-def subtomogramRows(subtomograms, folder, classOf=None):
+def subtomogramRows(subtomograms, folder, classOf=None, whole=None):
     """Return one row for each enabled subtomogram of a set.
 
     Parameters
@@ -144,8 +144,11 @@ def subtomogramRows(subtomograms, folder, classOf=None):
         Where images that are not MRC are put, converted.
     classOf : dict, optional
         Item id -> class; the items' own class ids where not given.
+    whole : SetOfSubTomograms, optional
+        The set that `subtomograms` are a class of: a class does not know in which tomograms its
+        particles lie.
     """
-    coordinates = subtomograms.getCoordinates3D() if subtomograms.hasCoordinates3D() else None
+    coordinates = _coordinatesOf(whole or subtomograms)
     places = None
     if coordinates is not None:
         places = Places(coordinates.getPrecedents(), coordinates.getSamplingRate())
@@ -165,18 +168,18 @@ def subtomogramRows(subtomograms, folder, classOf=None):
     return rows
 
 
-def writeSubtomograms(subtomograms, path, folder, classOf=None, absolute=False):
+def writeSubtomograms(subtomograms, path, folder, classOf=None, absolute=False, whole=None):
     """Write a set as a STAR file of RELION 3.1 with `PARTICLE_ID`; return the number of rows.
 
     Coordinates count in the tomograms that were picked in, whatever the sampling of the images.
     Files are named as in the project, or with their whole path if they are to be `absolute`.
     """
-    rows = subtomogramRows(subtomograms, folder, classOf)
+    rows = subtomogramRows(subtomograms, folder, classOf, whole)
     if absolute:
         makeAbsolute(rows)
     stacks = bool(rows) and "rlnTomoVisibleFrames" in rows[0]
     blocks = {"general": [{"rlnTomoSubTomosAre2DStacks": 1}]} if stacks else {}
-    groups = splitOptics(rows, _opticsOf(subtomograms, 2 if stacks else 3))
+    groups = splitOptics(rows, _opticsOf(subtomograms, 2 if stacks else 3, whole))
     writeStar(path, {**blocks, "optics": groups, "particles": rows})
     return len(rows)
 
@@ -328,9 +331,13 @@ def _placeOf(item, places):
     return {"rlnTomoName": tsId, "rlnMicrographName": tsId, **dict(zip(POSITION, place))}
 
 
-def _opticsOf(subtomograms, dimensions):
+def _coordinatesOf(subtomograms):
+    return subtomograms.getCoordinates3D() if subtomograms.hasCoordinates3D() else None
+
+
+def _opticsOf(subtomograms, dimensions, whole):
     sampling = float(subtomograms.getSamplingRate())
-    coordinates = subtomograms.getCoordinates3D() if subtomograms.hasCoordinates3D() else None
+    coordinates = _coordinatesOf(whole or subtomograms)
     picked = float(coordinates.getSamplingRate()) if coordinates is not None else sampling
     acquisition = subtomograms.getAcquisition()
     first = subtomograms.getFirstItem()
