@@ -13,7 +13,7 @@ from cryodl.commands.demo_chain import SYMMETRY, Folders
 from cryodl.commands.demo_truth import Matched, Truth, match, read_truth
 from cryodl.core.evaluation.matching import PickingScore
 from cryodl.core.evaluation.partitions import adjusted_rand_index, contingency
-from cryodl.core.evaluation.poses import in_frame_of
+from cryodl.core.evaluation.poses import Poses, in_frame_of
 from cryodl.core.geometry.rotations import angular_distance_degrees, rotate_volume
 from cryodl.core.io.mrc import read_volume
 from cryodl.core.run.figures import central_slices, new_figure
@@ -124,13 +124,22 @@ def _classes(folders: Folders, truth: Truth, run: RunFolder) -> None:
     run.report.figure(central_slices(slices), "Averages of the classes, central slices.")
 
 
-def _average(folders: Folders, truth: Truth, run: RunFolder) -> Frame:
-    """Report on poses and average; return where the average lies in the frame of the truth."""
-    matched = match(_particles(folders.average), truth)
+def _posed(path: Path, truth: Truth) -> tuple[Poses, Poses, Frame]:
+    """Return found and true poses in one frame, and where the found map lies in it."""
+    matched = match(path, truth)
     ring = np.isin(truth.classes[matched.truths], _STATES)
     matched = Matched(matched.particles, matched.rows[ring], matched.truths[ring])
     found, true = matched.poses(), truth.poses.subset(matched.truths)
     framed = in_frame_of(found, true, SYMMETRY)
+    # A_true = A_found g, and s_true = s_found + A_true d, for all particles.
+    turn = found.rotations[0].T @ framed.rotations[0]
+    moved = framed.rotations[0].T @ (framed.shifts_px[0] - found.shifts_px[0])
+    return framed, true, (turn, moved)
+
+
+def _average(folders: Folders, truth: Truth, run: RunFolder) -> Frame:
+    """Report on poses and average; return where the average lies in the frame of the truth."""
+    framed, true, (turn, moved) = _posed(_particles(folders.average), truth)
     angles = angular_distance_degrees(framed.rotations, true.rotations, SYMMETRY)
     median = float(np.median(angles))
     _say(run, "pose_median_degrees", median, "pose error", f"{median:.1f}°")
@@ -138,14 +147,11 @@ def _average(folders: Folders, truth: Truth, run: RunFolder) -> Frame:
     own = float(result["resolution"])
     _say(run, "resolution_angstrom", own, "resolution of the average", f"{own:.1f} Å")
     run.report.heading("Averaging (SelfAlign)")
-    # A_true = A_found g, and s_true = s_found + A_true d, for all particles.
-    turn = found.rotations[0].T @ framed.rotations[0]
-    moved = framed.rotations[0].T @ (framed.shifts_px[0] - found.shifts_px[0])
     average = read_volume(folders.average / result["average"]).data
     placed = rotate_volume(average, turn.T, translation_px=moved, order=3)
     expected = np.mean([truth.references[number - 1] for number in _STATES], axis=0)
     run.report.text(
-        f"{len(found.rotations)} particles, half of them within {median:.1f}° of their "
+        f"{len(angles)} particles, half of them within {median:.1f}° of their "
         f"true pose, 95 % within {np.quantile(angles, 0.95):.1f}°."
     )
     run.report.figure(
@@ -183,12 +189,17 @@ def _states(folders: Folders, truth: Truth, run: RunFolder) -> None:
 def _correction(folders: Folders, truth: Truth, run: RunFolder, frame: Frame) -> None:
     from cryodl.core.fourier.fsc import fourier_shell_correlation, resolution_at
 
-    result, (turn, moved) = _result(folders.correction), frame
+    result = _result(folders.correction)
     inputs = json.loads((folders.correction / "config.json").read_text(encoding="utf-8"))
     halves = {
         "before": [Path(inputs["parameters"][name]) for name in ("half1", "half2")],
         "after": [folders.correction / result[f"corrected_half{k}"] for k in (1, 2)],
     }
+    # The state was averaged once more, by which its map may have turned.
+    source = halves["before"][0].parent
+    if (source / "result.json").is_file() and "star" in _result(source):
+        frame = _posed(_particles(source), truth)[2]
+    turn, moved = frame
     run.report.heading("Isotropic map (spIsoNet)")
     slices, rows = {}, []
     for name, paths in halves.items():
