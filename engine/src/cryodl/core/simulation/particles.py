@@ -11,16 +11,11 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from cryodl.core.simulation.noise import NoiseSettings, coloured_images
-from cryodl.core.simulation.poses import PoseKnowledge, draw_classes, known_poses
-from cryodl.core.simulation.recording import Contrast
+from cryodl.core.simulation.population import PopulationSettings
+from cryodl.core.simulation.poses import draw_classes
 from cryodl.core.simulation.sampling import ViewDistribution, draw_view_directions
 from cryodl.core.simulation.slices import SliceProjector
-from cryodl.core.simulation.structures import (
-    Structure,
-    load_structures,
-    make_structure,
-    states_of,
-)
+from cryodl.core.simulation.structures import Structure
 from cryodl.core.simulation.tilt_series import Optics, contrast_transfer, image_frequency
 from cryodl.errors import ConfigError
 
@@ -30,29 +25,15 @@ _CALIBRATED = 64
 _MEASURED = 200
 
 
-@dataclass(frozen=True)
-class ImageSettings:
-    """What to simulate.
+@dataclass(frozen=True, kw_only=True)
+class ImageSettings(PopulationSettings):
+    """What to simulate; `PopulationSettings` and what only images have.
 
     Attributes
     ----------
-    structures
-        Shipped densities or paths of cubic MRC files, one a class.
-    number
-        Of images.
-    box_size_px, pixel_size_angstrom
-        Of the images.
-    proportions
-        Of the classes; None is equal.
     views, view_spread_degrees, uniform_fraction, axis_xyz
         Directions of view, see `sampling.draw_view_directions`: views along or across an axis of
-        the particle, or of any direction.
-    max_shift_px
-        Particles lie off the centre by up to this along x and y.
-    motion_degrees, motion_steps
-        See `structures.states_of`.
-    known_poses, rotation_error_degrees, shift_error_px
-        What the data file tells of the poses.
+        the particle, or of any direction. Shifts are along x and y.
     optics
         Of the microscope; only what applies to one image.
     defocus_spread_angstrom
@@ -61,36 +42,20 @@ class ImageSettings:
         Particles with one defocus.
     noise
         Style ``detector`` or ``none``.
-    contrast, intensity_scale, intensity_offset
-        As in `subtomograms.SubtomogramSettings`.
-    equalise, resolution_angstrom
-        See `structures.load_structures`.
     """
 
-    structures: tuple[str, ...] = ("groel_groes",)
     number: int = 1000
     box_size_px: int = 64
     pixel_size_angstrom: float = 5.0
-    proportions: tuple[float, ...] | None = None
+    rotation_error_degrees: float = 3.0
     views: ViewDistribution = "uniform"
     view_spread_degrees: float = 15.0
     uniform_fraction: float = 0.05
     axis_xyz: tuple[float, float, float] = (0.0, 0.0, 1.0)
-    max_shift_px: float = 2.0
-    motion_degrees: float = 0.0
-    motion_steps: int = 1
-    known_poses: PoseKnowledge = "true"
-    rotation_error_degrees: float = 3.0
-    shift_error_px: float = 1.0
     optics: Optics = field(default_factory=lambda: Optics(15000.0))
     defocus_spread_angstrom: float = 5000.0
     per_micrograph: int = 50
     noise: NoiseSettings = field(default_factory=lambda: NoiseSettings(snr=0.05))
-    contrast: Contrast = "bright"
-    intensity_scale: float = 1.0
-    intensity_offset: float = 0.0
-    equalise: bool = False
-    resolution_angstrom: float | None = None
 
 
 class ImageSimulator:
@@ -134,17 +99,7 @@ class ImageSimulator:
         if settings.noise.style == "smooth":
             raise ConfigError("noise: found smooth, expected detector or none for images")
         self.settings, self.seed = settings, seed
-        if densities is None:
-            structures = load_structures(
-                settings.structures,
-                settings.pixel_size_angstrom,
-                largest_box_px=settings.box_size_px,
-                resolution_angstrom=settings.resolution_angstrom,
-                equalise=settings.equalise,
-            )
-        else:
-            structures = [make_structure(f"class{i + 1}", d) for i, d in enumerate(densities)]
-        self.structures = states_of(structures, settings.motion_degrees, settings.motion_steps)
+        self.structures = settings.load_states(densities)
         self._draw()
         n = settings.box_size_px
         self._projectors = [
@@ -185,13 +140,8 @@ class ImageSimulator:
             spread = settings.defocus_spread_angstrom
             offsets = rng.uniform(-spread, spread, int(self.micrographs[-1]) + 1)
             self.defocus_angstrom = settings.optics.defocus_angstrom + offsets[self.micrographs]
-        self.known_rotations, self.known_shifts_px = known_poses(
-            self.rotations,
-            self.shifts_px,
-            settings.known_poses,
-            settings.rotation_error_degrees,
-            settings.shift_error_px,
-            rng,
+        self.known_rotations, self.known_shifts_px = settings.tell_poses(
+            self.rotations, self.shifts_px, rng
         )
         self.known_shifts_px[:, 2] = 0.0
 

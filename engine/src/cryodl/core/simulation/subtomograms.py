@@ -13,14 +13,10 @@ from cryodl.core.io.particles.model import TiltSeries
 from cryodl.core.simulation.imaging import Reconstruction
 from cryodl.core.simulation.junk import draw_junk
 from cryodl.core.simulation.noise import NoiseSettings
-from cryodl.core.simulation.poses import PoseKnowledge, draw_classes, known_poses
-from cryodl.core.simulation.recording import Contrast, Imaging, VolumeRecorder
-from cryodl.core.simulation.structures import (
-    Structure,
-    load_structures,
-    make_structure,
-    states_of,
-)
+from cryodl.core.simulation.population import PopulationSettings
+from cryodl.core.simulation.poses import draw_classes
+from cryodl.core.simulation.recording import Imaging, VolumeRecorder
+from cryodl.core.simulation.structures import Structure
 from cryodl.core.simulation.tilt_series import Optics, TiltScheme
 from cryodl.errors import ConfigError
 
@@ -30,30 +26,16 @@ _CALIBRATED = 32
 _CALIBRATED_NOISES = 6
 
 
-@dataclass(frozen=True)
-class SubtomogramSettings:
-    """What to simulate; lengths in pixels unless the name says otherwise.
+@dataclass(frozen=True, kw_only=True)
+class SubtomogramSettings(PopulationSettings):
+    """What to simulate; `PopulationSettings` (junk counts among the number) and the recording.
 
     Attributes
     ----------
-    structures
-        Shipped densities or paths of cubic MRC files, one a class.
-    number
-        Of particles, junk included.
-    box_size_px, pixel_size_angstrom
-        Of the subtomograms.
-    proportions
-        Of the classes; None is equal.
-    max_shift_px
-        Particles lie off the centre by up to this along each axis.
-    motion_degrees, motion_steps
-        Range of the hinge of `structures.bend`, and the number of states it is cut into.
     junk_fraction
         Share of boxes with no particle: empty ice, beads, membranes, blobs.
     neighbours
         Other particles about each one, at random places beyond contact.
-    known_poses, rotation_error_degrees, shift_error_px
-        What the data file tells of the poses, see `poses.known_poses`.
     imaging
         ``tilt-series``: projected, recorded, back-projected. ``wedge``: multiplied with a wedge,
         for tests. ``none``: the density with noise.
@@ -61,41 +43,20 @@ class SubtomogramSettings:
         How they are recorded.
     defocus_spread_angstrom
         The defocus of a particle lies within this of that of `optics`.
-    contrast
-        ``bright``: matter is bright; ``dark``: as on a micrograph.
-    intensity_scale, intensity_offset
-        The volumes are divided by one deviation of noise (of signal where there is no noise),
-        then multiplied by the scale, then the offset is added.
-    equalise
-        True gives all structures the same contrast.
-    resolution_angstrom
-        Finest detail of the structures; None is 2.5 pixels.
     """
 
-    structures: tuple[str, ...] = ("groel_groes",)
     number: int = 100
     box_size_px: int = 32
     pixel_size_angstrom: float = 10.0
-    proportions: tuple[float, ...] | None = None
-    max_shift_px: float = 2.0
-    motion_degrees: float = 0.0
-    motion_steps: int = 1
+    rotation_error_degrees: float = 5.0
     junk_fraction: float = 0.0
     neighbours: int = 0
-    known_poses: PoseKnowledge = "true"
-    rotation_error_degrees: float = 5.0
-    shift_error_px: float = 1.0
     imaging: Imaging = "tilt-series"
     scheme: TiltScheme = field(default_factory=TiltScheme)
     optics: Optics = field(default_factory=lambda: Optics(defocus_angstrom=None))
     reconstruction: Reconstruction = field(default_factory=Reconstruction)
     noise: NoiseSettings = field(default_factory=NoiseSettings)
     defocus_spread_angstrom: float = 0.0
-    contrast: Contrast = "bright"
-    intensity_scale: float = 1.0
-    intensity_offset: float = 0.0
-    equalise: bool = False
-    resolution_angstrom: float | None = None
 
     def __post_init__(self) -> None:
         if self.number < 1 or self.box_size_px < 8:
@@ -186,17 +147,7 @@ class SubtomogramSimulator:
         densities: Sequence[FloatVolume] | None = None,
     ) -> None:
         self.settings, self.seed = settings, seed
-        if densities is None:
-            structures = load_structures(
-                settings.structures,
-                settings.pixel_size_angstrom,
-                largest_box_px=settings.box_size_px,
-                resolution_angstrom=settings.resolution_angstrom,
-                equalise=settings.equalise,
-            )
-        else:
-            structures = [make_structure(f"class{i + 1}", d) for i, d in enumerate(densities)]
-        self.structures = states_of(structures, settings.motion_degrees, settings.motion_steps)
+        self.structures = settings.load_states(densities)
         self._draw()
         self.recorder = VolumeRecorder(
             (settings.box_size_px,) * 3,
@@ -230,13 +181,8 @@ class SubtomogramSimulator:
             self.defocus_angstrom = settings.optics.defocus_angstrom + rng.uniform(
                 -spread, spread, number
             )
-        self.known_rotations, self.known_shifts_px = known_poses(
-            self.rotations,
-            self.shifts_px,
-            settings.known_poses,
-            settings.rotation_error_degrees,
-            settings.shift_error_px,
-            rng,
+        self.known_rotations, self.known_shifts_px = settings.tell_poses(
+            self.rotations, self.shifts_px, rng
         )
 
     def _calibrate(self) -> None:
