@@ -89,6 +89,15 @@ class CryoDLProtBase(EMProtocol):
         """Make Scipion's objects of the engine's result."""
         raise AttributeError(f"{type(self).__name__} makes no outputs")
 
+    def inputFolder(self):
+        """Return where files made for the engine are put."""
+        return self._getExtraPath("input")
+
+    def inputFile(self, name):
+        """Return the path of a file for the engine; the folder is made."""
+        os.makedirs(self.inputFolder(), exist_ok=True)
+        return os.path.join(self.inputFolder(), name)
+
     # --- engine ----------------------------------------------------------------------------
 
     def engineParameters(self):

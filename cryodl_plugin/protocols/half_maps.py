@@ -1,7 +1,5 @@
 """Inputs that the protocols on half maps share: the maps, and the mask."""
 
-import os
-
 from pwem.objects import SetOfFSCs, VolumeMask
 from pyworkflow.protocol import params
 
@@ -11,21 +9,18 @@ from cryodl_plugin.constants import (
     INPUT_ONE_MAP,
     INPUT_TWO_HALVES,
     INPUT_VOLUME,
-    MASK_AUTOMATIC,
-    MASK_SPHERE,
-    MASK_VOLUME,
 )
 from cryodl_plugin.protocols.base import CryoDLProtBase
+from cryodl_plugin.protocols.masks import MaskInput
 
 _SAMPLING_TOLERANCE = 1e-3
 
 
-class CryoDLProtHalfMaps(CryoDLProtBase):
+class CryoDLProtHalfMaps(MaskInput, CryoDLProtBase):
     """Base of the protocols whose input is a pair of half maps and perhaps a mask."""
 
     _fedByProtocol = frozenset({"half1", "half2", "mask", "pixel_size"})
     _inputChoices = INPUT_CHOICES
-    _automaticMask = ""
 
     # --- form ------------------------------------------------------------------------------
 
@@ -70,32 +65,12 @@ class CryoDLProtHalfMaps(CryoDLProtBase):
         )
 
     def _addMaskParameters(self, form):
-        form.addParam(
-            "maskFrom",
-            params.EnumParam,
-            choices=[self._automaticMask, "volume mask", "sphere"],
-            default=MASK_AUTOMATIC,
-            display=params.EnumParam.DISPLAY_HLIST,
-            label="Mask",
-            help="The soft solvent mask of the refinement is best. Everything outside is taken "
-            "for solvent.",
-        )
-        form.addParam(
-            "inputMask",
-            params.PointerParam,
-            pointerClass="VolumeMask",
-            condition=f"maskFrom=={MASK_VOLUME}",
-            label="Volume mask",
-            help="Values from 0 to 1 with a soft edge, on the grid of the half maps.",
-        )
-        form.addParam(
-            "maskRadius",
-            params.IntParam,
-            default=-1,
-            condition=f"maskFrom=={MASK_SPHERE}",
-            label="Mask radius (px)",
-            help="Radius of the sphere in voxels of the input; the soft edge lies outside. The "
-            "wand shows it on the map. -1 takes the largest that fits in the box.",
+        self._addMask(
+            form,
+            "The soft solvent mask of the refinement is best. Everything outside is taken for "
+            "solvent.",
+            "on the grid of the half maps",
+            "the largest that fits in the box",
         )
 
     # --- inputs as files -------------------------------------------------------------------
@@ -121,53 +96,39 @@ class CryoDLProtHalfMaps(CryoDLProtBase):
         """Return the pixel size in Å."""
         return self.inputReferenceVolume().getSamplingRate()
 
+    def boxSize(self):
+        """Return that of the half maps in px, or None."""
+        first = self.halfMapFiles()[0]
+        size = convert.mapDimensions(first) if first else None
+        return size[0] if size else None
+
     def convertInputStep(self, fingerprint):
-        """Write the sphere mask, and maps in formats that the engine does not read as MRC."""
-        if self.maskFrom == MASK_SPHERE:
-            os.makedirs(self._inputFolder(), exist_ok=True)
-            box = convert.mapDimensions(self.halfMapFiles()[0])[0]
-            convert.writeMap(
-                self._sphereFile(),
-                convert.sphereMask(box, self.sphereRadius(box)),
-                self.samplingRate(),
-            )
+        """Write the mask, and maps in formats that the engine does not read as MRC."""
+        self.writeMask()
         for name in self._inputMaps().values():
-            convert.engineMap(name, self._inputFolder())
+            convert.engineMap(name, self.inputFolder())
 
     def _inputMaps(self):
         """Return the input maps by engine parameter, as Scipion names them."""
         first, second = self.halfMapFiles()
         maps = {"half1": first, "half2": second}
-        if self.maskFrom == MASK_VOLUME and self.inputMask.get() is not None:
-            maps["mask"] = self.inputMask.get().getFileName()
+        if self.maskVolume() is not None:
+            maps["mask"] = self.maskVolume().getFileName()
         return {name: path for name, path in maps.items() if path}
 
     def _inputParameters(self):
-        folder = self._inputFolder()
         values = {
-            name: convert.engineMapName(path, folder) for name, path in self._inputMaps().items()
+            name: convert.engineMapName(path, self.inputFolder())
+            for name, path in self._inputMaps().items()
         }
-        if self.maskFrom == MASK_SPHERE:
-            values["mask"] = self._sphereFile()
+        values.update(self.maskParameters())
         # The sampling that Scipion shows and lets people mend wins over that of the headers.
         if self.inputReferenceVolume() is not None:
             values["pixel_size"] = self.samplingRate()
         return values
 
     def _ownSettings(self):
-        return {"maskRadius": self.maskRadius.get()} if self.maskFrom == MASK_SPHERE else {}
-
-    def sphereRadius(self, boxSize):
-        """Return the radius of the sphere mask in voxels."""
-        radius = self.maskRadius.get()
-        largest = boxSize // 2 - 1
-        return largest if radius is None or radius < 0 else min(radius, largest)
-
-    def _inputFolder(self):
-        return self._getExtraPath("input")
-
-    def _sphereFile(self):
-        return os.path.join(self._inputFolder(), "sphere_mask.mrc")
+        return self.maskSettings()
 
     # --- outputs ---------------------------------------------------------------------------
 
@@ -266,7 +227,7 @@ class CryoDLProtHalfMaps(CryoDLProtBase):
                     f"*{self._wordFor(name)}*: found a box of {_box(found)}, expected {_box(box)} "
                     "as in half map 1; give maps on one grid."
                 )
-        if self.maskFrom == MASK_SPHERE and not (-1 <= self.maskRadius.get() <= box[0] // 2):
+        if self.hasSphere() and not (-1 <= self.maskRadius.get() <= box[0] // 2):
             errors.append(
                 f"*Mask radius*: found {self.maskRadius.get()} px, expected at most half the box, "
                 f"{box[0] // 2}, or -1."

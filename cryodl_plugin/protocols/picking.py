@@ -2,7 +2,7 @@
 
 from pyworkflow.protocol import params
 
-from cryodl_plugin.convert import tomography
+from cryodl_plugin.convert import picking, tomography
 from cryodl_plugin.protocols.tomography import CryoDLProtTomography
 
 TRAIN_COMMAND = "cet-pick train"
@@ -74,6 +74,44 @@ class CryoDLProtPicking(CryoDLProtTomography):
             f"*Only these tomograms*: found {', '.join(sorted(unknown))}, expected some of "
             f"{', '.join(self.tomogramIds())}."
         ]
+
+
+class CryoDLProtPredict(CryoDLProtPicking):
+    """Base of the protocols that apply a trained network to tomograms."""
+
+    def _addInputs(self, form, words, label, modelWords):
+        """Add machine and inputs: the tomograms, the network, which tomograms."""
+        self._addGpuParameters(form)
+        form.addSection(label="Input")
+        self._addTomograms(form, words)
+        form.addParam(
+            "inputModel",
+            params.PointerParam,
+            pointerClass="CryoDLModel",
+            important=True,
+            label=label,
+            help=modelWords,
+        )
+        self._addOnlyTomograms(form)
+
+    def modelDescription(self):
+        """Return what the network says of itself.
+
+        Raises
+        ------
+        ModelError
+            It is no network of the engine.
+        """
+        return picking.readModelDescription(self.inputModel.get().getFileName())
+
+    def _inputParameters(self):
+        values = self._tomogramParameters()
+        if self.inputModel.get() is not None:
+            values["model"] = self.inputModel.get().getFileName()
+        return values
+
+    def _ownSettings(self):
+        return {"sets": self.setState(self.inputTomograms.get()), "tomograms": self.chosenIds()}
 
 
 def diameterErrors(diameter, sampling):

@@ -1,16 +1,15 @@
 """Segment tomograms with a trained network."""
 
-from pyworkflow.protocol import params
 from tomo.objects import SetOfCoordinates3D, SetOfTomoMasks
 
 from cryodl_plugin import forms
 from cryodl_plugin.convert import picking, tomography
 from cryodl_plugin.protocols.autoencoder import METHOD, SEGMENT_COMMAND
-from cryodl_plugin.protocols.picking import CryoDLProtPicking
+from cryodl_plugin.protocols.picking import CryoDLProtPredict
 from cryodl_plugin.protocols.tomography import samplingWords
 
 
-class CryoDLProtEDSS3DPredict(CryoDLProtPicking):
+class CryoDLProtEDSS3DPredict(CryoDLProtPredict):
     """Segment tomograms with a trained network, and list what is found (EDSS3D).
 
     Tomograms may have another pixel size, tilt range, gain and contrast than those of the training:
@@ -30,18 +29,12 @@ class CryoDLProtEDSS3DPredict(CryoDLProtPicking):
     _possibleOutputs = {"tomoMasks": SetOfTomoMasks, "coordinates": SetOfCoordinates3D}
 
     def _defineParams(self, form):
-        self._addGpuParameters(form)
-        form.addSection(label="Input")
-        self._addTomograms(form, "Tomograms to segment.")
-        form.addParam(
-            "inputModel",
-            params.PointerParam,
-            pointerClass="CryoDLModel",
-            important=True,
-            label="Network",
-            help="Of *train segmentation*, or imported from a file.",
+        self._addInputs(
+            form,
+            "Tomograms to segment.",
+            "Network",
+            "Of *train segmentation*, or imported from a file.",
         )
-        self._addOnlyTomograms(form)
         labels = {
             "contrast": {"label": "Matter in the tomograms"},
             "threshold": {"label": "Lowest probability"},
@@ -53,25 +46,6 @@ class CryoDLProtEDSS3DPredict(CryoDLProtPicking):
         group = form.addGroup("What is found")
         forms.addParameters(group, self._command, "Components", skip=skip, **labels)
         self._addRunParameters(form, threads=2)
-
-    def _inputParameters(self):
-        values = self._tomogramParameters()
-        if self.inputModel.get() is not None:
-            values["model"] = self.inputModel.get().getFileName()
-        return values
-
-    def _ownSettings(self):
-        return {"sets": self.setState(self.inputTomograms.get()), "tomograms": self.chosenIds()}
-
-    def modelDescription(self):
-        """Return what the network says of itself.
-
-        Raises
-        ------
-        ModelError
-            It is no network of the engine.
-        """
-        return picking.readModelDescription(self.inputModel.get().getFileName())
 
     def labelFiles(self):
         """Return the labels of each tomogram: tsId -> file."""

@@ -8,7 +8,6 @@ from cryodl_plugin import convert, forms
 from cryodl_plugin.constants import (
     FSC_THRESHOLD,
     INPUT_CHOICES,
-    MASK_SPHERE,
     MEAN_COSINE_THRESHOLD,
 )
 from cryodl_plugin.protocols.half_maps import CryoDLProtHalfMaps
@@ -75,8 +74,8 @@ class CryoDLProtFsc3D(CryoDLProtHalfMaps):
             "resolution": Float(result["resolution"]),
             "sphericity": Float(result["sphericity"]),
         }
-        if self.maskFrom == MASK_SPHERE:
-            outputs["mask"] = self._makeMask(self._sphereFile())
+        if self.hasSphere():
+            outputs["mask"] = self._makeMask(self.sphereFile())
         self._defineAll(outputs, [*self._halfMapPointers(), self.inputMask])
 
     def _curves(self, result):

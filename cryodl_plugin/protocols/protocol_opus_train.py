@@ -62,13 +62,9 @@ class CryoDLProtOpusTrain(CryoDLProtTomography):
     def _defineParams(self, form):
         self._addGpuParameters(form)
         form.addSection(label="Input")
-        form.addParam(
-            "inputSubTomograms",
-            params.PointerParam,
-            pointerClass="SetOfSubTomograms",
-            important=True,
-            label="Subtomograms",
-            help="Aligned, all of one box size. Symmetry may have been expanded, not applied.",
+        self._addSubtomograms(
+            form,
+            "Aligned, all of one box size. Symmetry may have been expanded, not applied.",
         )
         form.addParam(
             "inputMask",

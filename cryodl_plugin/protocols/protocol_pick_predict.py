@@ -5,14 +5,14 @@ from tomo.objects import SetOfCoordinates3D, SetOfTomoMasks
 
 from cryodl_plugin import forms
 from cryodl_plugin.convert import picking, tomography
-from cryodl_plugin.protocols.picking import TRAIN_COMMAND, CryoDLProtPicking
+from cryodl_plugin.protocols.picking import TRAIN_COMMAND, CryoDLProtPredict
 from cryodl_plugin.protocols.tomography import samplingWords
 
 _SAME_SAMPLING = 0.1
 _SCORE = "rlnAutopickFigureOfMerit"
 
 
-class CryoDLProtPickPredict(CryoDLProtPicking):
+class CryoDLProtPickPredict(CryoDLProtPredict):
     """Pick particles in tomograms with a trained picker (cet_pick).
 
     How tomograms are prepared is stored in the picker. The threshold is the one that the held-out
@@ -38,18 +38,12 @@ class CryoDLProtPickPredict(CryoDLProtPicking):
     # --- form ------------------------------------------------------------------------------
 
     def _defineParams(self, form):
-        self._addGpuParameters(form)
-        form.addSection(label="Input")
-        self._addTomograms(form, "Tomograms to pick in, of about the training's pixel size.")
-        form.addParam(
-            "inputModel",
-            params.PointerParam,
-            pointerClass="CryoDLModel",
-            important=True,
-            label="Picker",
-            help="Of a training, or imported from a file.",
+        self._addInputs(
+            form,
+            "Tomograms to pick in, of about the training's pixel size.",
+            "Picker",
+            "Of a training, or imported from a file.",
         )
-        self._addOnlyTomograms(form)
         labels = {
             "order": {"label": "Thickness along"},
             "contrast": {"label": "Matter in the tomograms"},
@@ -73,27 +67,6 @@ class CryoDLProtPickPredict(CryoDLProtPicking):
             "can use them.",
         )
         self._addRunParameters(form, threads=2)
-
-    # --- inputs ----------------------------------------------------------------------------
-
-    def modelDescription(self):
-        """Return what the picker says of itself.
-
-        Raises
-        ------
-        ModelError
-            It is no network of the engine.
-        """
-        return picking.readModelDescription(self.inputModel.get().getFileName())
-
-    def _inputParameters(self):
-        values = self._tomogramParameters()
-        if self.inputModel.get() is not None:
-            values["model"] = self.inputModel.get().getFileName()
-        return values
-
-    def _ownSettings(self):
-        return {"sets": self.setState(self.inputTomograms.get()), "tomograms": self.chosenIds()}
 
     # --- outputs ---------------------------------------------------------------------------
 

@@ -47,9 +47,11 @@ class CryoDLProtSubtomoAlign(CryoDLProtSubtomos):
     def _defineParams(self, form):
         self._addGpuParameters(form)
         form.addSection(label="Input")
-        self._addParticles(form, "All of one box size. Their poses are used by the local search.")
+        self._addSubtomograms(
+            form, "All of one box size. Their poses are used by the local search."
+        )
         self._addReference(form, "The map to align to.", important=True)
-        self._addMask(form)
+        self._addSubtomoMask(form)
         form.addParam(
             "inputModel",
             params.PointerParam,

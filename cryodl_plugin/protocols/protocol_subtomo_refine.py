@@ -71,7 +71,7 @@ class CryoDLProtSubtomoRefine(CryoDLProtSubtomos):
     def _defineParams(self, form):
         self._addGpuParameters(form)
         form.addSection(label="Input")
-        self._addParticles(form, "All of one box size. Half sets that they have are kept.")
+        self._addSubtomograms(form, "All of one box size. Half sets that they have are kept.")
         self._addReference(
             form,
             "To begin with, or a set of some, one for each class. Empty: the particles make their "
@@ -89,7 +89,7 @@ class CryoDLProtSubtomoRefine(CryoDLProtSubtomos):
             help="One more class for each. Particles go to the one that they fit best.\n"
             "Command line: *--other-references*",
         )
-        self._addMask(form)
+        self._addSubtomoMask(form)
         self._addInputGroup(form)
         form.addSection(label="Search")
         own = {"trainSteps": {**LABELS["trainSteps"], "condition": _ONLY_NET}}

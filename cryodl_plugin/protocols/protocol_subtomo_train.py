@@ -30,7 +30,9 @@ class CryoDLProtSubtomoTrain(CryoDLProtSubtomos):
     def _defineParams(self, form):
         self._addGpuParameters(form)
         form.addSection(label="Input")
-        self._addParticles(form, "They give noise and wedge, and with *particles* the densities.")
+        self._addSubtomograms(
+            form, "They give noise and wedge, and with *particles* the densities."
+        )
         self._addReference(form, "What the network is to align to.", allowsNull=True)
         self._addInputGroup(form)
         form.addSection(label="Training")

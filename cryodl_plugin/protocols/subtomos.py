@@ -3,8 +3,8 @@
 from pyworkflow.protocol import params
 
 from cryodl_plugin import convert, forms
-from cryodl_plugin.constants import MASK_AUTOMATIC, MASK_SPHERE, MASK_VOLUME
 from cryodl_plugin.convert import alignment, tomography
+from cryodl_plugin.protocols.masks import MaskInput
 from cryodl_plugin.protocols.tomography import CryoDLProtTomography
 
 ALIGN_COMMAND = "selfalign align"
@@ -41,23 +41,12 @@ LABELS = {
 }
 
 
-class CryoDLProtSubtomos(CryoDLProtTomography):
+class CryoDLProtSubtomos(MaskInput, CryoDLProtTomography):
     """Base of the protocols of SelfAlign."""
 
     _onGpu = True
 
     # --- form ------------------------------------------------------------------------------
-
-    @staticmethod
-    def _addParticles(form, words):
-        form.addParam(
-            "inputSubTomograms",
-            params.PointerParam,
-            pointerClass="SetOfSubTomograms",
-            important=True,
-            label="Subtomograms",
-            help=words,
-        )
 
     @staticmethod
     def _addReference(form, words, classes=ONE_MAP, **arguments):
@@ -71,34 +60,13 @@ class CryoDLProtSubtomos(CryoDLProtTomography):
             **arguments,
         )
 
-    @staticmethod
-    def _addMask(form):
-        form.addParam(
-            "maskFrom",
-            params.EnumParam,
-            choices=["automatic", "volume mask", "sphere"],
-            default=MASK_AUTOMATIC,
-            display=params.EnumParam.DISPLAY_HLIST,
-            label="Mask",
-            help="What lies outside is not compared. Automatic: a sphere that leaves out the rim "
-            "of the box.",
-        )
-        form.addParam(
-            "inputMask",
-            params.PointerParam,
-            pointerClass="VolumeMask",
-            condition=f"maskFrom=={MASK_VOLUME}",
-            label="Volume mask",
-            help="Values from 0 to 1 with a soft edge, in the box of the subtomograms.",
-        )
-        form.addParam(
-            "maskRadius",
-            params.IntParam,
-            default=-1,
-            condition=f"maskFrom=={MASK_SPHERE}",
-            label="Mask radius (px)",
-            help="Radius of the sphere in voxels; the soft edge lies outside. The wand shows it on "
-            "the reference. -1 takes 0.4 of the box.",
+    def _addSubtomoMask(self, form):
+        self._addMask(
+            form,
+            "What lies outside is not compared. Automatic: a sphere that leaves out the rim of the "
+            "box.",
+            "in the box of the subtomograms",
+            "0.4 of the box",
         )
 
     def _addInputGroup(self, form):
@@ -139,25 +107,11 @@ class CryoDLProtSubtomos(CryoDLProtTomography):
         alignment.writeOptimisationSet(particles, self.inputFolder())
         for one in self.referenceVolumes():
             convert.engineMap(one.getFileName(), self.inputFolder())
-        if self.hasAttribute("maskFrom") and self.maskFrom == MASK_SPHERE:
-            mask = convert.sphereMask(self.boxSize(), self.sphereRadius())
-            convert.writeMap(self._sphereFile(), mask, self.samplingRate())
-        elif self._maskVolume() is not None:
-            convert.engineMap(self._maskVolume().getFileName(), self.inputFolder())
+        self.writeMask()
 
-    def sphereRadius(self):
-        """Return the radius of the sphere in voxels."""
-        box = self.boxSize()
-        radius = self.maskRadius.get()
-        return round(0.4 * box) if radius is None or radius < 0 else min(radius, box // 2 - 1)
-
-    def _maskVolume(self):
-        if not self.hasAttribute("maskFrom") or self.maskFrom != MASK_VOLUME:
-            return None
-        return self.inputMask.get()
-
-    def _sphereFile(self):
-        return self.inputFile("sphere_mask.mrc")
+    @staticmethod
+    def _usualRadius(box):
+        return round(0.4 * box)
 
     def _inputParameters(self):
         particles = self.inputSubTomograms.get()
@@ -172,18 +126,12 @@ class CryoDLProtSubtomos(CryoDLProtTomography):
             values.update(tilt_min=known[0], tilt_max=known[1])
         if self.referenceFiles():
             values["reference"] = self.referenceFiles()[0]
-        if self.hasAttribute("maskFrom") and self.maskFrom == MASK_SPHERE:
-            values["mask"] = self._sphereFile()
-        elif self._maskVolume() is not None:
-            values["mask"] = convert.engineMapName(
-                self._maskVolume().getFileName(), self.inputFolder()
-            )
+        values.update(self.maskParameters())
         return values
 
     def _ownSettings(self):
         particles = self.inputSubTomograms.get()
-        radius = self.maskRadius.get() if self.hasAttribute("maskRadius") else None
-        return {"sets": self.setState(particles), "maskRadius": radius}
+        return {"sets": self.setState(particles), **self.maskSettings()}
 
     # --- outputs ---------------------------------------------------------------------------
 
@@ -213,8 +161,8 @@ class CryoDLProtSubtomos(CryoDLProtTomography):
             return errors
         for one in self.referenceVolumes():
             errors += _gridErrors("Reference", one, box, sampling)
-        if self._maskVolume() is not None:
-            errors += _gridErrors("Volume mask", self._maskVolume(), box, sampling)
+        if self.maskVolume() is not None:
+            errors += _gridErrors("Volume mask", self.maskVolume(), box, sampling)
         return errors
 
     def _warnings(self):

@@ -22,6 +22,17 @@ class CryoDLProtTomography(CryoDLProtBase):
     # --- form ------------------------------------------------------------------------------
 
     @staticmethod
+    def _addSubtomograms(form, words):
+        form.addParam(
+            "inputSubTomograms",
+            params.PointerParam,
+            pointerClass="SetOfSubTomograms",
+            important=True,
+            label="Subtomograms",
+            help=words,
+        )
+
+    @staticmethod
     def _addTiltRange(form, **arguments):
         """Add lowest and highest tilt, for data that do not know them."""
         line = form.addLine(
@@ -57,15 +68,6 @@ class CryoDLProtTomography(CryoDLProtBase):
         return []
 
     # --- sets as files ---------------------------------------------------------------------
-
-    def inputFolder(self):
-        """Return where the engine's inputs are put."""
-        return self._getExtraPath("input")
-
-    def inputFile(self, name):
-        """Return the path of a file for the engine; the folder is made."""
-        os.makedirs(self.inputFolder(), exist_ok=True)
-        return os.path.join(self.inputFolder(), name)
 
     def writeParticles(self, particles, path, absolute=False):
         """Write coordinates, subtomograms or classes of them as a STAR file; return how many."""

@@ -5,32 +5,24 @@ from cryodl_plugin.protocols import (
     CryoDLProtAE3DTrain,
     CryoDLProtEDSS3DPredict,
     CryoDLProtEDSS3DTrain,
-    CryoDLProtSimulateTomograms,
 )
 from cryodl_plugin.protocols.protocol_ae3d_train import FROM_COORDINATES
-from cryodl_plugin.tests.fixtures import PluginTest
+from cryodl_plugin.tests.tomography_fixtures import SimulatedTest
 
 _TINY = 2
 
 
-class TestTomogramsToSegmentation(PluginTest):
+class TestTomogramsToSegmentation(SimulatedTest):
     """The engine is really run; what it learns in one epoch is nothing to speak of."""
 
-    @classmethod
-    def makeSource(cls, **_):
-        """Simulate a small tomogram of two structures."""
-        prot = cls.newProtocol(
-            CryoDLProtSimulateTomograms,
-            structure="proteasome_20s groel_groes",
-            pixelSize=14.0,
-            number=24,
-            boxSizePx=112,
-            thicknessPx=40,
-            snr=1.0,
-            tomogramCount=1,
-        )
-        cls.launchProtocol(prot)
-        return prot
+    simulated = {
+        "structure": "proteasome_20s groel_groes",
+        "pixelSize": 14.0,
+        "number": 24,
+        "boxSizePx": 112,
+        "snr": 1.0,
+        "iceTexture": 0.2,
+    }
 
     def testSegmentation(self):
         """Outputs of all four, of the places of particles."""

@@ -6,35 +6,17 @@ from tomo.constants import BOTTOM_LEFT_CORNER
 from cryodl_plugin.protocols import (
     CryoDLProtPickPredict,
     CryoDLProtPickTrain,
-    CryoDLProtSimulateTomograms,
 )
-from cryodl_plugin.tests.fixtures import PluginTest
+from cryodl_plugin.tests.tomography_fixtures import SimulatedTest
 from cryodl_plugin.viewers import viewer_pick
 
 LOWEST = 0.03
 
 
-class TestLabelsToPicks(PluginTest):
+class TestLabelsToPicks(SimulatedTest):
     """The engine is really run; what it learns in four steps is nothing to speak of."""
 
-    @classmethod
-    def makeSource(cls, **_):
-        """Simulate a small tomogram, half of its particles labelled."""
-        prot = cls.newProtocol(
-            CryoDLProtSimulateTomograms,
-            structure="groel_groes",
-            pixelSize=16.0,
-            boxSizePx=96,
-            thicknessPx=40,
-            number=8,
-            snr=2.0,
-            iceTexture=0.0,
-            beads=0,
-            tomogramCount=1,
-            labelledPercent=50.0,
-        )
-        cls.launchProtocol(prot)
-        return prot
+    simulated = {"number": 8, "beads": 0, "labelledPercent": 50.0}
 
     def testTrainAndPick(self):
         """Outputs of both, with places inside the tomogram, scores, and maps beside them."""

@@ -66,7 +66,7 @@ class TestInputs(PluginTest):
         np.testing.assert_array_equal(mask[middle, middle, middle : middle + 8], 1)
         self.assertLess(mask[middle, middle, middle + 10], 0.6)
         prot.maskRadius.set(-1)
-        self.assertEqual(prot.sphereRadius(BOX), BOX // 2 - 1)
+        self.assertEqual(prot.sphereRadius(), BOX // 2 - 1)
 
     def testModelAndReference(self):
         """Network, reference and 3DFSC reach the engine; a file wins over the network."""

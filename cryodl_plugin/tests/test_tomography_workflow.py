@@ -13,10 +13,9 @@ from cryodl_plugin.convert import tomography
 from cryodl_plugin.protocols import (
     CryoDLProtExtractSubtomos,
     CryoDLProtSimulateSubtomograms,
-    CryoDLProtSimulateTomograms,
 )
 from cryodl_plugin.tests.fixtures import PluginTest, SourceProtocol, blobs
-from cryodl_plugin.tests.tomography_fixtures import ANGLES, turned
+from cryodl_plugin.tests.tomography_fixtures import ANGLES, SimulatedTest, turned
 from cryodl_plugin.viewers import CryoDLViewerSimulateTomograms
 
 BOX, SAMPLING, PICKED_SAMPLING = 32, 5.0, 10.0
@@ -106,25 +105,10 @@ class TestTomogramToAverage(PluginTest):
             self.assertLess(correlation(np.flip(found, axis)), 0.8)
 
 
-class TestSimulated(PluginTest):
+class TestSimulated(SimulatedTest):
     """Simulated tomograms are cut at the places and in the poses that are told."""
 
-    @classmethod
-    def makeSource(cls, **_):
-        """Simulate two small tomograms."""
-        prot = cls.newProtocol(
-            CryoDLProtSimulateTomograms,
-            structure="groel_groes",
-            pixelSize=16.0,
-            boxSizePx=96,
-            thicknessPx=40,
-            number=5,
-            snr=2.0,
-            iceTexture=0.0,
-            tomogramCount=2,
-        )
-        cls.launchProtocol(prot)
-        return prot
+    simulated = {"tomogramCount": 2}
 
     def testSets(self):
         """Two different tomograms by id, particles in both, tilts known, the clean ones beside."""

@@ -10,6 +10,7 @@ from tomo.objects import SetOfCoordinates3D, SetOfSubTomograms, SetOfTomograms, 
 
 from cryodl_plugin import convert
 from cryodl_plugin.convert import tomography
+from cryodl_plugin.protocols import CryoDLProtSimulateTomograms
 from cryodl_plugin.tests.fixtures import PluginTest, SourceProtocol
 
 TOMOGRAM_SAMPLING, IMAGE_SAMPLING = 8.0, 4.0
@@ -26,6 +27,30 @@ def turned(reference, rotation, shift):
     middle = np.array(reference.shape) // 2
     offset = middle + back @ (np.asarray(shift)[order] - middle)
     return affine_transform(reference, back, offset, order=3).astype(np.float32)
+
+
+class SimulatedTest(PluginTest):
+    """A project with small simulated tomograms of GroEL-GroES; `simulated` says what else."""
+
+    simulated = {}
+
+    @classmethod
+    def makeSource(cls, **_):
+        """Launch the simulation."""
+        values = {
+            "structure": "groel_groes",
+            "pixelSize": 16.0,
+            "boxSizePx": 96,
+            "thicknessPx": 40,
+            "number": 5,
+            "snr": 2.0,
+            "iceTexture": 0.0,
+            "tomogramCount": 1,
+            **cls.simulated,
+        }
+        prot = cls.newProtocol(CryoDLProtSimulateTomograms, **values)
+        cls.launchProtocol(prot)
+        return prot
 
 
 class TomographyTest(PluginTest):
