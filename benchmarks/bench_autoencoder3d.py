@@ -24,6 +24,7 @@ from pathlib import Path
 import mrcfile
 import numpy as np
 from scipy import ndimage
+from scipy.spatial import cKDTree
 
 from cryodl.cli import run_command
 from cryodl.core.clustering.kmeans import kmeans
@@ -236,7 +237,11 @@ def segment(options) -> None:
     """Learn from one tomogram by an oracle's selection; print overlap and F1 on another."""
     for seed in options.seeds:
         with tempfile.TemporaryDirectory() as name:
-            _segment_once(Path(name), seed, options)
+            folder = Path(name)
+            if options.keep:
+                folder = options.keep / str(seed)
+                folder.mkdir(parents=True, exist_ok=True)
+            _segment_once(folder, seed, options)
 
 
 def _segment_once(folder: Path, seed: int, options) -> None:
@@ -278,23 +283,59 @@ def _segment_once(folder: Path, seed: int, options) -> None:
         *("--contrast", "bright", "--devices", "cpu", "--output", folder / "found"),
     )
     spent = time.process_time() - begun
-    labels = read_volume(folder / "found" / "b_labels.mrc", require_variance=False).data
-    plain = ndimage.gaussian_filter(second.volume, 1.5)
+    report = _compared(folder / "found", second)
+    print(f"seed {seed}: {report}; train {trained:.0f} s, segment {spent:.0f} s", flush=True)
+
+
+def _compared(found: Path, truth) -> str:
+    """Return overlap and F1 of each class, and overlaps of the best thresholds of the density."""
+    labels = read_volume(found / "b_labels.mrc", require_variance=False).data
+    plain, known = _best_thresholds(truth)
+    picks = read_coordinates(found / "coordinates.star")
+    kinds = np.loadtxt(found / "b_coords.txt", ndmin=2)[:, 4]
     texts = []
-    picks = read_coordinates(folder / "found" / "coordinates.star")
-    kinds = np.loadtxt(folder / "found" / "b_coords.txt", ndmin=2)[:, 4]
-    for kind in sorted(int(k) for k in classes):
-        truth = second.labels == kind
-        overlap = (truth & (labels == kind)).sum() / max(1, (truth | (labels == kind)).sum())
-        score = score_points(
-            picks.xyz_px[kinds == kind], second.coordinates_px[second.classes == kind], 4.0
-        )
-        cuts = [plain > np.quantile(plain, q) for q in np.linspace(0.7, 0.995, 20)]
-        best = max((truth & cut).sum() / (truth | cut).sum() for cut in cuts)
+    for kind in np.unique(truth.classes):
+        mine = truth.labels == kind
+        places = truth.coordinates_px[truth.classes == kind]
+        score = score_points(picks.xyz_px[kinds == kind], places, 4.0)
         texts.append(
-            f"class {kind}: IoU {overlap:.3f} (best threshold {best:.3f}), F1 {score.f1:.3f}"
+            f"class {kind}: IoU {overlap(mine, labels == kind):.3f} (volume "
+            f"{(labels == kind).sum() / mine.sum():.2f}; threshold {plain[kind]:.3f}, of known "
+            f"class {known[kind]:.3f}), F1 {score.f1:.3f}"
         )
-    print(f"seed {seed}: {'; '.join(texts)}; train {trained:.0f} s, segment {spent:.0f} s")
+    matter = np.isin(truth.labels, truth.classes)
+    texts.append(f"all: IoU {overlap(matter, labels > 0):.3f} (threshold {known[0]:.3f})")
+    return "; ".join(texts)
+
+
+def overlap(truth: np.ndarray, found: np.ndarray) -> float:
+    """Return intersection over union."""
+    return float((truth & found).sum() / max(1, (truth | found).sum()))
+
+
+def _best_thresholds(truth) -> tuple[dict[int, float], dict[int, float]]:
+    """Return the best overlap of any Gaussian and any threshold with each class.
+
+    First as it is; then with the class of every voxel told, as that of the nearest true particle
+    (0: all classes together).
+    """
+    kinds = np.unique(truth.classes)
+    points = np.argwhere(np.ones(truth.labels.shape, dtype=bool))
+    nearest = cKDTree(truth.coordinates_px[:, ::-1]).query(points)[1]
+    told = truth.classes[nearest].reshape(truth.labels.shape)
+    plain = {int(kind): 0.0 for kind in kinds}
+    known = {int(kind): 0.0 for kind in (0, *kinds)}
+    matter = np.isin(truth.labels, kinds)
+    for sigma in (1.0, 1.5, 2.0, 3.0):
+        smooth = ndimage.gaussian_filter(truth.volume, sigma)
+        for level in np.quantile(smooth, np.linspace(0.6, 0.995, 40)):
+            cut = smooth > level
+            known[0] = max(known[0], overlap(matter, cut))
+            for kind in kinds:
+                mine = truth.labels == kind
+                plain[kind] = max(plain[kind], overlap(mine, cut))
+                known[kind] = max(known[kind], overlap(mine, cut & (told == kind)))
+    return plain, known
 
 
 def main() -> int:
@@ -316,6 +357,7 @@ def main() -> int:
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--features", default="auto")
     parser.add_argument("--sweep", default="2:8")
+    parser.add_argument("--keep", type=Path, help="folder for what segment makes")
     parser.add_argument("--align-rounds", type=int, default=8)
     options = parser.parse_args()
     studies[options.study](options)

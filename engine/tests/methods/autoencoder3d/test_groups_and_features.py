@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 from scipy import ndimage
-from subvolume_cases import shape, tomogram
+from subvolume_cases import shape, tomogram, turned
 
 from cryodl.core.evaluation.matching import score_points
-from cryodl.core.geometry.rotations import rotate_cube
+from cryodl.core.fourier.filters import apply_transfer
+from cryodl.core.fourier.wedge import missing_wedge
+from cryodl.core.geometry.rotations import random_rotations, rotate_cube
 from cryodl.errors import InputError
+from cryodl.methods.autoencoder3d.averages import Poses, average_boxes, in_boxes, working_boxes
 from cryodl.methods.autoencoder3d.features import (
     Trial,
     best_features,
@@ -17,6 +20,7 @@ from cryodl.methods.autoencoder3d.features import (
     stability,
 )
 from cryodl.methods.autoencoder3d.invariants import invariant_features
+from cryodl.methods.autoencoder3d.pose_normalization import ball
 from cryodl.methods.autoencoder3d.proposals import apart, binned, propose
 from cryodl.methods.autoencoder3d.working_tomogram import prepare
 
@@ -110,3 +114,37 @@ def test_gain_offset_and_contrast_do_not_matter():
     first = prepare(volume, 1.25, 16, dark=False).values
     other = prepare(-40 * volume + 900, 1.25, 16, dark=True).values
     assert np.abs(first - other).max() < 0.01
+
+
+def test_boxes_of_eight_voxels_have_features():
+    found = invariant_features(np.random.default_rng(0).normal(size=(3, 8, 8, 8)))
+    assert found.shape[0] == 3 and np.isfinite(found).all()
+    with pytest.raises(InputError, match="4 voxels"):
+        invariant_features(np.zeros((3, 2, 2, 2)))
+
+
+def test_boxes_cut_in_other_directions_are_averaged_by_what_was_measured_of_them():
+    rng = np.random.default_rng(5)
+    n, count = 24, 12
+    wedge = missing_wedge(n, -50, 50)[None]
+    poses = random_rotations(count, rng)
+    still, kinds, rows = np.zeros((count, 3)), np.zeros(count, dtype=int), np.arange(count)
+    seen = [apply_transfer(turned(shape(0, n), pose), wedge[0]) for pose in poses]
+    cut = random_rotations(count, rng)
+    # A box cut in another direction: its voxel x shows the place C x of the tomogram.
+    boxes = np.stack([turned(box, turn.T) for box, turn in zip(seen, cut, strict=True)])
+    ours = np.swapaxes(cut, 1, 2) @ poses
+    upright = average_boxes(np.stack(seen), rows, poses, still, wedge, kinds)
+    found = average_boxes(boxes, rows, ours, still, wedge, kinds, cut)
+    wrong = average_boxes(boxes, rows, ours, still, wedge, kinds)
+    inside = ball(n)
+
+    def difference(volume):
+        return np.std((volume - upright)[inside]) / upright[inside].std()
+
+    assert difference(found) < 0.1 and difference(wrong) > 2 * difference(found)
+    back = working_boxes(boxes, n, cut)
+    assert all(np.corrcoef(a[inside], b[inside])[0, 1] > 0.97 for a, b in zip(back, seen))
+    again = in_boxes(Poses(poses, still + 1.0), cut)
+    assert np.allclose(again.rotations, ours)
+    assert np.allclose(np.einsum("nij,nj->ni", cut, again.centres_px), 1)

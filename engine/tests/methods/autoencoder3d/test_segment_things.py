@@ -6,13 +6,13 @@ from subvolume_cases import shape, turned
 
 from cryodl.core.geometry.rotations import random_rotations
 from cryodl.methods.autoencoder3d.pose_normalization import Pose
-from cryodl.methods.autoencoder3d.segment import find_things, labels_of_file
 from cryodl.methods.autoencoder3d.segment_synthesis import (
     Model,
     Synthesis,
     cleaned,
     strength_of,
 )
+from cryodl.methods.autoencoder3d.segment_things import Found, find_things, labels_of_file
 from cryodl.methods.autoencoder3d.working_tomogram import WorkingTomogram
 
 N = 16
@@ -36,7 +36,8 @@ def test_a_thing_is_of_one_class_and_small_ones_are_none():
     values = np.zeros(chances.shape[1:], np.float32)
     working = WorkingTomogram(values, 1.0, values.shape)
     description = {"volumes_px": {"1": 257, "2": 257}}
-    labels, found = find_things(chances, working, description, 0.5, 0.25)
+    inside = find_things(chances, working, description, 0.5, 0.25)
+    labels, found = inside.labels, inside.things
     assert [(thing.kind, *np.round(thing.point_xyz_px)) for thing in found] == [
         (1, 8, 8, 10),
         (2, 22, 20, 10),
@@ -50,7 +51,8 @@ def test_labels_of_a_finer_file_have_smooth_borders():
     values = np.zeros(chances.shape[1:], np.float32)
     working = WorkingTomogram(values, 2.0, (40, 60, 60))
     labels = np.where(chances[0] < 0.5, 1, 0).astype(np.uint8)
-    found = labels_of_file(labels, chances, working, 0.5)
+    level = np.full(3, 0.5, np.float32)
+    found = labels_of_file(Found(labels, [], level), chances[0], working)
     assert found.shape == (40, 60, 60) and set(np.unique(found)) == {0, 1}
     z, y, x = np.indices(found.shape)
     radius = np.sqrt((x - 30.5) ** 2 + (y - 30.5) ** 2 + (z - 20.5) ** 2)

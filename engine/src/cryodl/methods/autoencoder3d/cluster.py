@@ -13,7 +13,13 @@ from cryodl.core.evaluation.partitions import adjusted_rand_index
 from cryodl.core.io.atomic import atomic_path, write_json
 from cryodl.core.io.particles.write import write_particles
 from cryodl.core.run.folder import RunFolder
-from cryodl.methods.autoencoder3d.averages import Poses, average_boxes, upright, working_boxes
+from cryodl.methods.autoencoder3d.averages import (
+    Poses,
+    average_boxes,
+    in_boxes,
+    upright,
+    working_boxes,
+)
 from cryodl.methods.autoencoder3d.cluster_report import report_clusters
 from cryodl.methods.autoencoder3d.config import ClusterConfig
 from cryodl.methods.autoencoder3d.features import (
@@ -146,7 +152,7 @@ def _grouped(
     more = min(chosen.clusters + MORE_GROUPS, max(2, len(found.labels) // _FEWEST_ALIGNED))
     many = kmeans(points, more, seed=config.seed, starts=config.starts).labels
     refined = refine_groups(
-        Particles(working_boxes(trained.boxes, working), *_seen(trained, working)),
+        Particles(working_boxes(trained.boxes, working, trained.cut), *_seen(trained, working)),
         found.labels,
         many if more > chosen.clusters else found.labels,
         config.clusters,
@@ -164,7 +170,7 @@ def _grouped(
     if not refined.better:
         run.log("they explain the particles less well than the groups of the features, which stay")
         return start
-    poses = Poses(refined.rotations, refined.centres_px * scale)
+    poses = in_boxes(Poses(refined.rotations, refined.centres_px * scale), trained.cut)
     return Clusters(refined.labels, found.distances, *_upright(trained, poses, refined), refined)
 
 
@@ -179,7 +185,7 @@ def _upright(trained: Trained, poses: Poses, refined: Refined) -> Poses:
     wedges, kinds = _seen(trained, trained.boxes.shape[-1])
     for label in range(int(refined.labels.max()) + 1):
         rows = np.flatnonzero(refined.labels == label)
-        average = average_boxes(trained.boxes, rows, *poses, wedges, kinds)
+        average = average_boxes(trained.boxes, rows, *poses, wedges, kinds, trained.cut)
         poses = upright(poses, rows, average)
     return poses
 
@@ -194,11 +200,8 @@ def _pictures(
     count = int(clusters.labels.max()) + 1
     for label in range(count):
         rows = np.flatnonzero(clusters.labels == label)
-        averages.append(
-            average_boxes(
-                trained.boxes, rows, clusters.rotations, clusters.centres_px, wedges, kinds
-            )
-        )
+        poses = Poses(clusters.rotations, clusters.centres_px)
+        averages.append(average_boxes(trained.boxes, rows, *poses, wedges, kinds, trained.cut))
         with torch.inference_mode():
             code = torch.from_numpy(trained.codes[rows].mean(axis=0, keepdims=True))
             centres.append(network.decode(code)[0].numpy())

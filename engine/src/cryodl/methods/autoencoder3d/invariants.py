@@ -47,11 +47,12 @@ def invariant_features(
     Raises
     ------
     InputError
-        Not cubes.
+        Not cubes of 4 voxels or more.
     """
-    if volumes.ndim != 4 or len(set(volumes.shape[1:])) != 1:
+    if volumes.ndim != 4 or len(set(volumes.shape[1:])) != 1 or volumes.shape[1] < 4:
         raise InputError(
-            f"invariants: found shape {volumes.shape}, expected cubes in a stack; give such"
+            f"invariants: found shape {volumes.shape}, expected a stack of cubes of 4 voxels or "
+            "more; give such"
         )
     bases = _harmonics(volumes.shape[1], highest_degree)
     blocks = []
@@ -84,6 +85,8 @@ def _harmonics(n: int, highest_degree: int) -> tuple[_Basis, ...]:
     for degree in range(highest_degree + 1):
         # A shell of radius r voxels holds no more than about 2 r degrees.
         own = hats[shells >= degree / 2]
+        if not len(own):
+            break
         values = np.stack(
             [_harmonic(degree, m, cosine, azimuth) for m in range(-degree, degree + 1)]
         )

@@ -58,6 +58,8 @@ class Autoencoder(nn.Module):
         (b, 1, n, n, n) to (b, code) and back.
     """
 
+    prefers_channels_last = True
+
     def __init__(self, size: AutoencoderSize) -> None:
         super().__init__()
         if size.box_px % 4 or size.box_px < 8:
@@ -145,6 +147,8 @@ def _block(incoming: int, outgoing: int, stride: int = 1) -> list[nn.Module]:
 
 class SegmentationNetwork(nn.Module):
     """Subvolume to a score for each class in every voxel; class 0 is background."""
+
+    prefers_channels_last = True
 
     def __init__(self, size: SegmentSize) -> None:
         super().__init__()

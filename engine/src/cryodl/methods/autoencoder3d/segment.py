@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from cryodl.core.io.atomic import write_text
 from cryodl.core.io.mrc import Volume, open_tomogram, write_volume
@@ -21,22 +20,19 @@ from cryodl.core.volumes.tiles import predict_tiled_channels
 from cryodl.errors import InputError
 from cryodl.methods.autoencoder3d.config import SegmentConfig
 from cryodl.methods.autoencoder3d.model import SegmentationNetwork, load_segmentation
-from cryodl.methods.autoencoder3d.proposals import apart
+from cryodl.methods.autoencoder3d.segment_things import (
+    Component,
+    Found,
+    find_things,
+    labels_of_file,
+)
 from cryodl.methods.autoencoder3d.train import model_path
 from cryodl.methods.autoencoder3d.working_tomogram import WorkingTomogram, prepare
 
 _CUBE_PX, _MARGIN_PX, _OVERLAP_PX = 112, 8, 4
+_AROUND_PX = 16  # beyond a slab, so that what is kept of it does not depend on where it was cut
+_MOST_BYTES = 2**30
 _STAR = "coordinates.star"
-
-
-@dataclass(frozen=True)
-class Component:
-    """One thing that was found: where (x, y, z of the file), what, how sure, how large."""
-
-    point_xyz_px: NDArray[np.float64]
-    kind: int
-    score: float
-    voxels: float
 
 
 def run_segment(config: SegmentConfig, run: RunFolder) -> None:
@@ -71,19 +67,27 @@ def run_segment(config: SegmentConfig, run: RunFolder) -> None:
         )
         chances = probabilities(network, working.values, config.devices, told)
         threshold = config.threshold or float(description.get("threshold", 0.5))
-        labels, found[name] = find_things(
-            chances, working, description, threshold, config.min_volume
+        by_volume = config.outlines == "volume" or (
+            config.outlines == "auto" and config.threshold is None
         )
-        _write(run, config, files, name, volume, working, chances, labels, threshold, found[name])
-        run.log(f"{name}: {len(found[name])} found")
-        _report(run, name, working, labels)
+        inside = find_things(
+            chances, working, description, threshold, config.min_volume, by_volume=by_volume
+        )
+        found[name] = inside.things
+        _write(run, config, files, name, volume, working, chances, inside)
+        levels = ", ".join(f"{k}: {v:.2f}" for k, v in enumerate(inside.levels) if k)
+        run.log(f"{name}: {len(inside.things)} found; classes are cut at {levels}")
+        _report(run, name, working, inside.labels)
     _finish(run, opened, files, found)
 
 
 def probabilities(
     network: SegmentationNetwork, values: NDArray[np.float32], devices: str, progress: Any = None
-) -> NDArray[np.float32]:
-    """Return the chance of each class in each voxel, (classes, z, y, x), by tiles."""
+) -> NDArray[np.float16]:
+    """Return the chance of each class in each voxel, (classes, z, y, x), by tiles.
+
+    What is still in single precision is a part of the depth, not the whole of a large tomogram.
+    """
     place = torch.device(choose_devices(devices).torch_device())
     network = network.to(place).eval()
 
@@ -91,89 +95,41 @@ def probabilities(
     def chances(batch: torch.Tensor) -> torch.Tensor:
         return network(batch[:, 0]).softmax(dim=1)
 
-    longest = max(values.shape)
-    cube = min(_CUBE_PX, max(16, -(-longest // 8) * 8))
-    found = predict_tiled_channels(
-        chances,
-        values,
-        cube_size_px=cube,
-        tile_size_px=cube + 2 * _MARGIN_PX,
-        out_channels=network.size.classes,
-        overlap_px=_OVERLAP_PX,
-        device=place,
-        progress=progress,
-    )
-    return np.asarray(found)
+    cube = cube_size(values.shape)
+    depth = values.shape[0]
+    section = 4 * network.size.classes * values[0].size
+    slab = depth if depth * section <= _MOST_BYTES else max(cube, _MOST_BYTES // section // 8 * 8)
+    found = np.empty((network.size.classes, *values.shape), dtype=np.float16)
+    for start in range(0, depth, slab):
+        first, stop = max(0, start - _AROUND_PX), min(depth, start + slab)
+        last = min(depth, stop + _AROUND_PX)
+
+        def told(done: float, first: int = start, stop: int = stop) -> None:
+            if progress is not None:
+                progress((first + done * (stop - first)) / depth)
+
+        part = predict_tiled_channels(
+            chances,
+            values[first:last],
+            cube_size_px=cube,
+            tile_size_px=cube + 2 * _MARGIN_PX,
+            out_channels=network.size.classes,
+            overlap_px=_OVERLAP_PX,
+            device=place,
+            progress=told,
+        )
+        found[:, start:stop] = np.asarray(part)[:, start - first : stop - first]
+    return found
 
 
-def find_things(
-    chances: NDArray[np.float32],
-    working: WorkingTomogram,
-    description: dict[str, Any],
-    threshold: float,
-    min_volume: float,
-) -> tuple[NDArray[np.uint8], list[Component]]:
-    """Return labels and the things that they are; each thing is of one class, by all its voxels.
+def cube_size(shape: tuple[int, ...]) -> int:
+    """Return the step between tiles with which the network sees the fewest voxels."""
 
-    What touches is cut apart at the peaks of the chance of being anything.
-    """
-    usual = np.array(
-        [float(description["volumes_px"].get(str(k), 1.0)) for k in range(1, len(chances))]
-    )
-    diameter = 2 * (3 * usual.min() / (4 * np.pi)) ** (1 / 3)
-    anything = 1 - chances[0]
-    smooth = ndimage.gaussian_filter(anything, 0.25 * diameter)
-    labels = np.zeros(anything.shape, dtype=np.uint8)
-    found = []
-    numbered, _ = ndimage.label(anything >= threshold)
-    for number, box in enumerate(ndimage.find_objects(numbered), start=1):
-        own = numbered[box] == number
-        if own.sum() < min_volume * usual.min():
-            continue
-        start = np.array([side.start for side in box])
-        for part in _parts(own, smooth[box], diameter, float(usual.mean())):
-            at = tuple((part + start).T)
-            votes = chances[(slice(1, None), *at)].mean(axis=1)
-            kind = int(votes.argmax()) + 1
-            if len(part) < min_volume * usual[kind - 1]:
-                continue
-            labels[at] = kind
-            point = working.to_file((part.mean(axis=0) + start)[::-1])
-            found.append(Component(point, kind, float(votes[kind - 1]), float(len(part))))
-    return labels, found
+    def seen(cube: int) -> int:
+        tiles = [-(-(size + 2 * _OVERLAP_PX) // cube) for size in shape]
+        return math.prod(tiles) * (cube + 2 * _MARGIN_PX) ** 3
 
-
-def labels_of_file(
-    labels: NDArray[np.uint8],
-    chances: NDArray[np.float32],
-    working: WorkingTomogram,
-    threshold: float,
-) -> NDArray[np.float32]:
-    """Return labels on the grid of the file, with borders between the voxels of the network."""
-    if working.step_px == 1:
-        return labels.astype(np.float32)
-    wide = np.where(labels == 0, ndimage.grey_dilation(labels, size=3), labels)
-    inside = working.smooth_on_file_grid(1 - chances[0]) >= threshold
-    return np.where(inside, working.on_file_grid(wide), 0).astype(np.float32)
-
-
-def _parts(
-    own: NDArray[np.bool_], smooth: NDArray[np.float32], diameter: float, usual: float
-) -> list[NDArray[np.int64]]:
-    """Return the voxels of each thing in one connected region."""
-    voxels = np.argwhere(own)
-    if len(voxels) < 1.5 * usual:
-        return [voxels]
-    edge = max(3, round(0.5 * diameter)) | 1
-    peaks = own & (smooth == ndimage.maximum_filter(smooth, edge, mode="constant"))
-    places = np.argwhere(peaks)
-    order = np.argsort(-smooth[peaks], kind="stable")
-    places = places[order][apart(places[order].astype(np.float64), 0.6 * diameter)]
-    if len(places) < 2:
-        return [voxels]
-    squared = np.square(voxels[:, None] - places[None]).sum(axis=2)
-    nearest = squared.argmin(axis=1)
-    return [voxels[nearest == k] for k in range(len(places))]
+    return min(range(16, _CUBE_PX + 1, 8), key=seen)
 
 
 def _write(
@@ -183,27 +139,24 @@ def _write(
     name: str,
     volume: Volume,
     working: WorkingTomogram,
-    chances: NDArray[np.float32],
-    labels: NDArray[np.uint8],
-    threshold: float,
-    found: list[Component],
+    chances: NDArray[np.floating],
+    found: Found,
 ) -> None:
     pixel = volume.pixel_size_angstrom
 
-    def write(key: str, file: str, values: NDArray[np.float32]) -> None:
+    def write(key: str, file: str, values: NDArray) -> None:
         run.add_file(file.removesuffix(".mrc"), file)
         write_volume(run.path(file), values, pixel_size_angstrom=pixel, label="cryodl segment")
         files[key].append(file)
 
-    on_grid = labels_of_file(labels, chances, working, threshold)
-    write("labels", f"{name}_labels.mrc", on_grid)
+    write("labels", f"{name}_labels.mrc", labels_of_file(found, chances[0], working))
     if config.probabilities:
         for kind in range(1, len(chances)):
             smooth = working.smooth_on_file_grid(chances[kind])
             write("probabilities", f"{name}_class{kind}.mrc", smooth)
     file = f"{name}_coords.txt"
     lines = ["# x y z score class"]
-    for entry in found:
+    for entry in found.things:
         x, y, z = entry.point_xyz_px
         lines.append(f"{x:.2f} {y:.2f} {z:.2f} {entry.score:.4f} {entry.kind}")
     run.add_file(f"coordinates_{name}", file)

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from cryodl.core.volumes.boxes import fourier_resample
 from cryodl.methods.autoencoder3d.losses import IGNORED
 from cryodl.methods.autoencoder3d.model import Autoencoder
 from cryodl.methods.autoencoder3d.pose_normalization import (
@@ -22,6 +23,7 @@ from cryodl.methods.autoencoder3d.trained import Trained
 
 _SMOOTH_PX = 1.0  # of the box of 32, before an average is cut
 _ENVELOPE = 0.2
+_FINE, _COARSE_PX = 3, 32  # masks of boxes up to this size are cut at a third of their voxels
 _MOST_REACH = 1.0  # box edges: particles farther away are not in the box
 
 
@@ -147,14 +149,23 @@ def in_reach(
 def cut_mask(
     volume: NDArray[np.float32], threshold: str, grow_px: float = 0.0
 ) -> NDArray[np.float32]:
-    """Return 1 inside the piece of matter nearest the centre, grown by some voxels."""
+    """Return the share of each voxel inside the piece of matter nearest the centre, grown.
+
+    It is cut and grown between the voxels: at the voxels of a coarse network, growth by one and a
+    third of them is growth by one, and a particle loses a third of its volume.
+    """
+    n = volume.shape[0]
+    fine = _FINE if n <= _COARSE_PX else 1
+    finer = fourier_resample(volume, fine * n) if fine > 1 else volume
     level = threshold
     if threshold == "envelope":
-        level = _envelope(ndimage.gaussian_filter(volume, _SMOOTH_PX * volume.shape[0] / 32))
-    region = matter(volume, level, _SMOOTH_PX)
+        level = _envelope(ndimage.gaussian_filter(finer, _SMOOTH_PX * fine * n / 32))
+    region = matter(finer, level, _SMOOTH_PX)
     if grow_px > 0 and region.any():
-        region = ndimage.distance_transform_edt(~region) <= grow_px
-    return region.astype(np.float32)
+        region = ndimage.distance_transform_edt(~region) <= fine * grow_px
+    share = ndimage.uniform_filter(region.astype(np.float32), fine, mode="constant")
+    # An odd number of fine voxels lies evenly about the middle of each coarse one.
+    return np.clip(share[::fine, ::fine, ::fine], 0, 1).astype(np.float32)
 
 
 def _envelope(smooth: NDArray[np.float32]) -> str:

@@ -37,7 +37,7 @@ class Model:
     volume : (n, n, n) float32
         0 far from the particle.
     mask : (n, n, n) float32
-        0 or 1.
+        0 to 1.
     kind : int
         Class.
     strength : float
@@ -60,7 +60,7 @@ class Model:
 
 def cleaned(average: NDArray[np.float32], mask: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return an average over its surroundings, 0 away from its mask."""
-    near = ndimage.distance_transform_edt(mask == 0)
+    near = ndimage.distance_transform_edt(mask < 0.5)
     soft = np.clip(1 - (near - _SOFT_PX) / (2 * _SOFT_PX), 0, 1).astype(np.float32)
     ring = (near > _SOFT_PX) & (near < 4 * _SOFT_PX)
     floor = float(average[ring].mean()) if ring.any() else 0.0

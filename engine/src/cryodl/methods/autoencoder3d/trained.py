@@ -56,6 +56,12 @@ class Trained:
     recordings: Recordings
     account: dict[str, Any]
 
+    @property
+    def cut(self) -> NDArray[np.float64] | None:
+        """From the frames of the boxes to that of the tomogram, (N, 3, 3); None if they agree."""
+        turns = self.frames @ np.swapaxes(self.rotations, 1, 2)
+        return None if np.allclose(turns, np.eye(3), atol=1e-6) else turns
+
 
 def read_trained(folder: Path) -> Trained:
     """Read what `autoencoder3d train` wrote.

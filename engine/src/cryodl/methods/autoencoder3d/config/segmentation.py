@@ -113,11 +113,18 @@ class SegmentConfig(CommandConfig):
     )
     threshold: float | None = parameter(
         None,
-        help="Probability from which a voxel belongs to anything but background; by default what "
-        "fitted the labels best that were held out of the training.",
+        help="Probability of being anything from which a thing is found; by default what fitted "
+        "the labels best that were held out of the training.",
         group="Components",
         gt=0,
         lt=1,
+    )
+    outlines: Literal["auto", "volume", "threshold"] = parameter(
+        "auto",
+        help="Where outlines are drawn: where things of a class have the volume that they had in "
+        "training (volume), or at the threshold; auto is volume unless a threshold is given.",
+        group="Components",
+        expert=True,
     )
     min_volume: float = parameter(
         0.25,
