@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from cryodl.core.networks.layout import lay_out
 from cryodl.core.training.averaging import WeightAverage
 from cryodl.core.training.batches import Batch, BatchSource, Place, split, stream
 from cryodl.core.training.checkpoint import (
@@ -110,6 +111,7 @@ class Trainer:
 
     def _prepared(self, step_module: nn.Module) -> nn.Module:
         step_module.train()
+        lay_out(step_module, self.place.device.type, self.settings.precision)
         if self.place.world_size > 1:
             # What was sent to several processes on one machine shares its memory.
             for tensor in (*step_module.parameters(), *step_module.buffers()):

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+
+from cryodl.methods.cet_pick.similarity import similarity_sums
 
 _LEAST_PROBABILITY = 1e-4
 _SURE = 0.99  # anchors surer than this are averaged by themselves
-_CHUNK = 512
 
 
 def probabilities(logits: Tensor) -> Tensor:
@@ -148,7 +148,8 @@ def _supervised(vectors: Tensor, positive: Tensor, other: Tensor, settings: Cont
     anchors = positive.nonzero().squeeze(1)
     if len(anchors) < 2 or not bool(other.any()):
         return vectors.sum() * 0
-    sums = _similarity_sums(vectors, anchors, torch.stack([positive, other]), settings)
+    groups = torch.stack([positive, other])
+    sums = similarity_sums(vectors, anchors, groups, settings.temperature, settings.with_self)
     alike = sums[:, 0] / (len(anchors) - 1)
     unlike = sums[:, 1] / other.sum()
     return _contrast(alike, unlike, settings.prior, settings.temperature).mean()
@@ -170,7 +171,8 @@ def _unsupervised(
     if not len(anchors):
         return vectors.sum() * 0
     everything = torch.ones(1, len(vectors), dtype=torch.bool, device=vectors.device)
-    sums = _similarity_sums(vectors, anchors, everything, settings)[:, 0]
+    temperature, with_self = settings.temperature, settings.with_self
+    sums = similarity_sums(vectors, anchors, everything, temperature, with_self)[:, 0]
     partners = (anchors + count) % len(vectors)
     same_place = (vectors[anchors] * vectors[partners]).sum(1)
     alike = ((same_place - 1) / settings.temperature).exp()
@@ -192,30 +194,3 @@ def _contrast(alike: Tensor, unlike: Tensor, prior: float, temperature: float) -
     least = torch.tensor(-1 / temperature, device=alike.device).exp()
     debiased = ((unlike - prior * alike) / (1 - prior)).maximum(least)
     return -(alike / (alike + debiased)).log()
-
-
-def _similarity_sums(
-    vectors: Tensor, anchors: Tensor, groups: Tensor, settings: Contrast
-) -> Tensor:
-    """Return, for every anchor, the sum of similarities to each group of voxels.
-
-    Parameters
-    ----------
-    groups
-        (g, 2n) bool.
-
-    Returns
-    -------
-    Tensor
-        (anchors, g).
-    """
-    columns = groups.T.to(vectors.dtype)
-
-    def sums(chunk: Tensor, of: Tensor) -> Tensor:
-        similarity = ((of[chunk] @ of.T - 1) / settings.temperature).exp()
-        itself = torch.full((len(chunk), 1), float(settings.with_self), device=of.device)
-        return similarity.scatter(1, chunk[:, None], itself.to(similarity.dtype)) @ columns
-
-    chunks = anchors.split(_CHUNK)
-    parts = [checkpoint(sums, chunk, vectors, use_reentrant=False) for chunk in chunks]
-    return torch.cat(parts)

@@ -205,6 +205,8 @@ class PoseHead(nn.Module):
 class LatentNetwork(nn.Module):
     """Encoder, decoder and pose corrector as one set of weights, whatever launched the training."""
 
+    prefers_channels_last = True
+
     def __init__(self, size: NetworkSize) -> None:
         super().__init__()
         self.size = size
