@@ -17,6 +17,7 @@ SCIPION = {"pyworkflow", "pwem", "tomo", "emtable", "scipion", "cryodl_plugin"}
 # Loading one of these costs a second or more, so only what computes with them may do it at once.
 SLOW_TO_LOAD = {"torch", "lightning_fabric", "sklearn", "matplotlib", "umap", "gemmi"}
 TORCH_ROOMS = (
+    "core/benchmark/",
     "core/networks/",
     "core/training/",
     "core/volumes/tiles",
