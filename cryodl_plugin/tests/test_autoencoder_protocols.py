@@ -16,7 +16,7 @@ from cryodl_plugin.viewers import (
     CryoDLViewerEDSS3DPredict,
     CryoDLViewerEDSS3DTrain,
 )
-from cryodl_plugin.wizards import CryoDLGroupWizard, CryoDLSubvolumeBoxWizard
+from cryodl_plugin.wizards import CryoDLGroupWizard, CryoDLLevelWizard, CryoDLSubvolumeBoxWizard
 
 
 class TestTraining(AutoencoderTest):
@@ -194,3 +194,22 @@ class TestWizards(AutoencoderTest):
         found = CryoDLSubvolumeBoxWizard.suggestions(96.0, 8.0)
         self.assertEqual(list(found), [18, 24, 30, 36])
         self.assertTrue(np.all(np.array(list(found)) % 2 == 0))
+
+    def testLevels(self):
+        """The slice with most in it, of this run or of another with the same network."""
+        finished = self.finishedSegmentation()
+        network = finished.inputModel.getObjValue()
+        other = self.segmentation(network)
+        self.assertIs(CryoDLLevelWizard.finishedRun(finished), finished)
+        self.assertIsNone(CryoDLLevelWizard.finishedRun(self.segmentation(self.finishedTraining())))
+        found = CryoDLLevelWizard.finishedRun(other)
+        self.assertEqual(found.getObjId(), finished.getObjId())
+        plane, chances, title, level = CryoDLLevelWizard.sliceOf(found)
+        self.assertEqual((title, level, len(chances)), ("TS_01, slice 5", 0.5, 2))
+        self.assertEqual(plane.shape, chances.shape[1:])
+        form = mock.Mock(protocol=other)
+        with mock.patch("cryodl_plugin.wizards.autoencoder.LevelDialog") as window:
+            window.return_value.resultYes.return_value = True
+            window.return_value.value = 0.3
+            CryoDLLevelWizard().show(form)
+        form.setVar.assert_called_once_with("threshold", "0.30")

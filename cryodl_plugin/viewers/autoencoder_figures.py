@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from cryodl_plugin.convert.maps import plainName
 from cryodl_plugin.viewers.figures import BLUE, GREEN, GREY, ORANGE, tidy
 
 _COLORS = {"code": BLUE, "invariant": ORANGE, "voxels": GREEN, "joint": "#8b5bb5"}
@@ -53,3 +54,46 @@ def principalComponents(codes):
     centred = np.asarray(codes, float) - np.mean(codes, axis=0)
     left, powers, _ = np.linalg.svd(centred, full_matrices=False)
     return (left * powers)[:, :_COMPONENTS]
+
+
+def mostSure(files):
+    """Return the number of the slice across z in which a network is surest, and its chances there.
+
+    Parameters
+    ----------
+    files : dict
+        Class -> map of probability.
+
+    Returns
+    -------
+    int, ndarray
+        Slice, and (classes, y, x).
+    """
+    import mrcfile
+
+    total = 0
+    for path in files.values():
+        with mrcfile.mmap(plainName(path), permissive=True) as mrc:
+            total = total + np.array([float(np.sum(plane, dtype=np.float64)) for plane in mrc.data])
+    z = int(np.argmax(total))
+    planes = []
+    for path in files.values():
+        with mrcfile.mmap(plainName(path), permissive=True) as mrc:
+            planes.append(np.array(mrc.data[z], np.float32))
+    return z, np.stack(planes)
+
+
+def drawLevel(figure, plane, chances, level, title):
+    """Draw a slice, and over it what is above a probability, colored by the likeliest class."""
+    figure.clear()
+    low, high = np.percentile(plane, (1, 99))
+    anything = chances.sum(axis=0)
+    kinds = np.ma.masked_where(anything < level, chances.argmax(axis=0))
+    for axes, name in zip(figure.subplots(1, 2), (title, "what is above the probability")):
+        axes.imshow(plane, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), origin="lower")
+        axes.set_title(name, fontsize=10)
+        axes.set_xticks([])
+        axes.set_yticks([])
+    axes.imshow(kinds, cmap="tab10", vmin=0, vmax=9, alpha=0.55, origin="lower")
+    axes.contour(anything, levels=[level], colors=[ORANGE], linewidths=0.8)
+    return figure

@@ -2,6 +2,7 @@
 
 from cryodl_plugin.wizards.autoencoder import (
     CryoDLGroupWizard,
+    CryoDLLevelWizard,
     CryoDLSubvolumeBoxWizard,
     CryoDLSubvolumeTomogramWizard,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "CryoDLDiameterWizard",
     "CryoDLEpochWizard",
     "CryoDLGroupWizard",
+    "CryoDLLevelWizard",
     "CryoDLMaskRadiusWizard",
     "CryoDLModelFileWizard",
     "CryoDLParticleDiameterWizard",

@@ -8,6 +8,7 @@ from subvolume_cases import particles, shape, turned
 from cryodl.core.evaluation.partitions import adjusted_rand_index
 from cryodl.core.fourier.wedge import missing_wedge
 from cryodl.core.geometry.rotations import random_rotations
+from cryodl.methods.autoencoder3d import mixture_groups
 from cryodl.methods.autoencoder3d.averages import Poses, average_boxes, upright, working_boxes
 from cryodl.methods.autoencoder3d.data import standardised
 from cryodl.methods.autoencoder3d.mixture import Mixture, expect, total_power
@@ -108,3 +109,21 @@ def test_averages_stand_upright():
     spread = [float((weight * axis**2).sum()) for axis in (x, y, z)]
     assert spread[0] > 2 * spread[1] and spread[0] > 2 * spread[2]
     assert working_boxes(boxes, 8).shape == (12, 8, 8, 8)
+
+
+@pytest.mark.parametrize("groups_stay", [False, True])
+def test_groups_that_are_kept_are_turned_to_fit(groups_stay, monkeypatch):
+    boxes, truth = particles((12, 10), noise=0.5)
+    start = truth.copy()
+    if groups_stay:  # whatever is found explains the particles no better
+        start[np.flatnonzero(truth == 1)[0]] = 0
+        monkeypatch.setattr(mixture_groups, "_explained", lambda at, seen, labels, seed: 0.0)
+    found = refine_groups(as_particles(boxes), start, truth, 2, rounds=4, rotations=576, seed=0)
+    assert adjusted_rand_index(start, found.labels) == 1 and found.better != groups_stay
+    assert (found.chances > 0.5).mean() > 0.9
+    poses = Poses(found.rotations, found.centres_px)
+    as_cut = Poses(np.tile(np.eye(3), (22, 1, 1)), np.zeros((22, 3)))
+    for kind in range(2):
+        rows, kinds = np.flatnonzero(truth == kind), np.zeros(22, np.int64)
+        fitted, raw = (average_boxes(boxes, rows, *p, OPEN, kinds) for p in (poses, as_cut))
+        assert fitted.std() > 1.1 * raw.std()

@@ -168,8 +168,7 @@ def _grouped(
         f"features, mean probability of the own group {refined.chances.mean():.2f}"
     )
     if not refined.better:
-        run.log("they explain the particles less well than the groups of the features, which stay")
-        return start
+        run.log("sorting explains the particles less well than the features, whose groups stay")
     poses = in_boxes(Poses(refined.rotations, refined.centres_px * scale), trained.cut)
     return Clusters(refined.labels, found.distances, *_upright(trained, poses, refined), refined)
 

@@ -56,7 +56,8 @@ class Refined:
     merges : list of Merge
         What was merged, or would have been next.
     better : bool
-        Whether they explain the particles better than the groups that they began with.
+        Whether they explain the particles at least as well as the groups that they began with;
+        otherwise they are these groups.
     """
 
     labels: NDArray[np.int64]
@@ -128,11 +129,51 @@ def refine_groups(
     ours, theirs = (
         _explained(levels[0], seen, labels, seed) for labels in (sorting.labels, few[rows])
     )
+    same = np.array_equal(by_size(sorting.labels), by_size(few[rows]))
+    if ours <= theirs and not same:
+        return _turned_in_groups(levels, particles, few, merges, finer, seed)
     if len(rows) < total:
         mixture, sorting = _sort_all(levels, particles, mixture)
     labels = by_size(sorting.labels)
     own = sorting.chances[np.arange(total), sorting.labels]
-    return Refined(labels, sorting.rotations, sorting.centres_px, own, merges, ours > theirs)
+    return Refined(labels, sorting.rotations, sorting.centres_px, own, merges, True)
+
+
+def _turned_in_groups(
+    levels: list[Resolution],
+    particles: Particles,
+    labels: NDArray[np.int64],
+    merges: list[Merge],
+    rounds: int,
+    seed: int,
+) -> Refined:
+    """Return groups as they are, with poses and chances from a map of each."""
+    total = len(labels)
+    rotations, centres = np.tile(np.eye(3), (total, 1, 1)), np.zeros((total, 3))
+    volumes, counts = [], []
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        own, place = particles.subset(rows), np.zeros((len(rows), 3))
+        seen = own.at(levels[0])
+        mixture = mixture_of_groups(
+            levels[0], seen, np.zeros_like(rows), np.random.default_rng(seed)
+        )
+        for number, level in enumerate(levels):
+            seen = own.at(level)
+            mixture = replace(mixture, noise=total_power(level, seen))
+            around = {"steps_px": AROUND} if number == 0 else {}
+            count = _EXPLAIN_ROUNDS if number == 0 else rounds
+            mixture, sorting = learn(level, seen, mixture, place, count, **around)
+            place = sorting.centres_px
+        rotations[rows], centres[rows] = sorting.rotations, place
+        volumes.append(mixture.volumes[0])
+        counts.append(len(rows))
+    seen = particles.at(levels[-1])
+    both = Mixture(volumes, total_power(levels[-1], seen), np.array(counts) / total)
+    sorting, _ = expect(levels[-1], seen, both, centres)
+    kinds = np.searchsorted(np.unique(labels), labels)
+    own_chances = sorting.chances[np.arange(total), kinds]
+    return Refined(by_size(labels), rotations, centres, own_chances, merges, False)
 
 
 def _explained(at: Resolution, seen: Observed, labels: NDArray[np.int64], seed: int) -> float:
