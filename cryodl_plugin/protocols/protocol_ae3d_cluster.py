@@ -38,7 +38,7 @@ class CryoDLProtAE3DCluster(CryoDLProtAE3D):
     _label = "group subvolumes"
     _command = CLUSTER_COMMAND
     _runParam = "inputTraining"
-    _fedByProtocol = frozenset({"run"})
+    _fedByProtocol = frozenset({"run", "method"})
     _possibleOutputs = {
         "classes": SetOfClassesSubTomograms,
         "subtomograms": SetOfSubTomograms,
@@ -53,7 +53,6 @@ class CryoDLProtAE3DCluster(CryoDLProtAE3D):
         labels = {
             "clusters": {"label": "Number of groups"},
             "sweep": {"label": "Numbers to compare where none is given"},
-            "method": {"label": "Sorting"},
             "features": {"label": "Compare"},
             "alignRounds": {"label": "Rounds of sorting by likelihood"},
             "rotations": {"label": "Orientations"},

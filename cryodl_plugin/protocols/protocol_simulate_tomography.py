@@ -1,5 +1,7 @@
 """Tomograms and subtomograms with known truth, to try and to teach the other protocols."""
 
+import glob
+
 import numpy as np
 from pwem.objects import SetOfVolumes, Volume
 from pyworkflow.protocol import params
@@ -11,16 +13,26 @@ from cryodl_plugin.protocols.tomography import CryoDLProtTomography
 
 
 class CryoDLProtSimulation(CryoDLProtTomography):
-    """Base of the simulations of tomography: the engine's groups as sections, no input."""
+    """Base of the simulations of tomography: the engine's groups on two tabs, no input."""
+
+    _recording = ("Tilt series", "Optics", "Noise", "Grey values")
 
     def _defineParams(self, form):
         shown = dict.fromkeys(p["group"] for p in forms.schemaParameters(self._command))
         shown.pop(forms.RUN_GROUP, None)
-        for name in shown:
-            if self._shownOf(name):
-                form.addSection(label=name)
+        tabs = {
+            "Specimen": [name for name in shown if name not in self._recording],
+            "Recording": self._recording,
+        }
+        for tab, names in tabs.items():
+            form.addSection(label=tab)
+            for name in filter(self._shownOf, names):
                 forms.addParameters(
-                    form, self._command, name, skip=self.fedNames(), **self._overrides()
+                    form.addGroup(name),
+                    self._command,
+                    name,
+                    skip=self.fedNames(),
+                    **self._overrides(),
                 )
         self._addRunParameters(form, threads=0)
 
@@ -189,15 +201,15 @@ class CryoDLProtSimulateTomograms(CryoDLProtSimulation):
         return {**super()._overrides(), "boxSizePx": {"label": "Extent in x and y (px)"}}
 
     def runEngineStep(self, fingerprint):
-        """Run the engine once for each tomogram, in a folder of its own."""
+        """Run the engine once for each tomogram, in a folder of its own; those done stay."""
         seed = self.engineParameters()["seed"]
-        for index in range(self.tomogramCount.get()):
-            folder = self._folderOf(index)
-            if not engine.belongsTo(folder, fingerprint):
+        if not engine.belongsTo(self.engineFolder(), fingerprint):
+            for folder in glob.glob(f"{self.engineFolder()}*/"):
                 engine.removeRun(folder)
+            engine.noteFingerprint(self.engineFolder(), fingerprint)
+        for index in range(self.tomogramCount.get()):
             values = {**self.engineParameters(), "seed": seed + index}
-            self.getPlugin().runEngine(self, self._command, values, folder)
-        engine.noteFingerprint(self.engineFolder(), fingerprint)
+            self.getPlugin().runEngine(self, self._command, values, self._folderOf(index))
 
     def _folderOf(self, index):
         return self.engineFolder() if index == 0 else f"{self.engineFolder()}_{index + 1}"

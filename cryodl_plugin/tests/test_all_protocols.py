@@ -1,9 +1,14 @@
 """What holds for every protocol: an empty form, GPU lists, what makes Continue compute again."""
 
+import os
+import tempfile
+from subprocess import CalledProcessError
+
 from pyworkflow import Config
 from pyworkflow.protocol import params
 
-from cryodl_plugin import forms
+from cryodl_plugin import engine, forms
+from cryodl_plugin.protocols import CryoDLProtEDSS3DTrain
 from cryodl_plugin.protocols.base import CryoDLProtBase
 from cryodl_plugin.tests.fixtures import PlainTest
 
@@ -73,6 +78,37 @@ class TestAllProtocols(PlainTest):
                     self.assertNotEqual(prot._fingerprint(), before)
                     attribute.set(old)
                     self.assertEqual(prot._fingerprint(), before)
+
+    def testStopThenContinueGoesOn(self):
+        """A run cut short is gone on with; with another setting it begins anew."""
+        protocols = [p for p in self.protocols if not isinstance(p, CryoDLProtEDSS3DTrain)]
+        for prot in protocols:  # that one first runs another command on its input
+            name, changed = next(self.changes(prot), (None, None))
+            with self.subTest(type(prot).__name__), tempfile.TemporaryDirectory() as folder:
+                prot.setWorkingDir(folder)
+                os.makedirs(prot._getExtraPath())
+                os.makedirs(prot._getLogsPath())
+                self.assertNotIn("--resume", self.stopped(prot))
+                self.assertIn("--resume", self.stopped(prot))
+                if name is None:
+                    continue
+                getattr(prot, name).set(changed)
+                self.assertNotIn("--resume", self.stopped(prot))
+                self.assertIn("--resume", self.stopped(prot))
+
+    def stopped(self, prot):
+        """Run the engine's step until a stop; return the command."""
+        commands = []
+
+        def runJob(program, arguments, **_):
+            commands.append(f"{program} {arguments}")
+            os.makedirs(prot.engineFolder(), exist_ok=True)
+            raise CalledProcessError(130, program)
+
+        prot.runJob = runJob
+        with self.assertRaises(engine.EngineError):
+            prot.runEngineStep(prot._fingerprint())
+        return commands[0]
 
     def changes(self, prot):
         """Yield names of form parameters whose other value must count, and such a value."""
