@@ -61,7 +61,7 @@ SINGLES: dict[str, tuple[str, str]] = {
         "cryodl.commands.doctor",
         "What is installed, what is missing, and the command that mends it.",
     ),
-    "demo": ("cryodl.commands.demo", "Simulated half maps to an isotropic map, with a report."),
+    "demo": ("cryodl.commands.demo", "Simulated tomograms to a map, compared with the truth."),
     "bench": ("cryodl.commands.bench", "Time the core operations on this machine."),
 }
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cryodl.commands.demo_step import step
 from cryodl.core.io.atomic import write_json
 
 if TYPE_CHECKING:
@@ -68,8 +69,6 @@ def _names(config: DemoConfig) -> list[str]:
 
 
 def _stages(config: DemoConfig, run: RunFolder) -> Iterator[Stage]:
-    from cryodl.commands.demo import step
-
     common = ["--devices", config.devices, "--seed", str(config.seed)]
 
     def command(words: str, *more: str, output: str) -> Callable[[], Any]:
@@ -137,8 +136,6 @@ def _repeated(flag: str, values: list[str]) -> list[str]:
 
 
 def _simulated(config: DemoConfig, run: RunFolder, name: str, number: int) -> None:
-    from cryodl.commands.demo import step
-
     words = [word for flag, values in _SCENE.items() for word in _repeated(flag, values)]
     words += ["--pixel-size", "8", "--number", str(config.number), "--snr", str(config.snr)]
     words += ["--box-size-px", "224", "--thickness-px", "64", "--vesicles", "1", "--beads", "3"]
@@ -159,8 +156,6 @@ def _label(config: DemoConfig, run: RunFolder, name: str) -> None:
 
 
 def _selected(run: RunFolder) -> None:
-    from cryodl.commands.demo import step
-
     write_json(run.path("larger_class.json"), {"1": [0]})  # groups are in order of their size
     words = [str(run.path("classes")), "--classes", str(run.path("larger_class.json"))]
     step(["autoencoder3d", "select", *words, "--output", str(run.path("class"))])
