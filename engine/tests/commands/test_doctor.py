@@ -3,10 +3,8 @@
 import re
 import sys
 
-import pytest
-
 from cryodl.cli import main
-from cryodl.commands import bench, doctor
+from cryodl.commands import doctor
 
 
 def lines_of(text):
@@ -95,25 +93,3 @@ def test_a_card_that_fails_is_told(monkeypatch):
     finding = doctor._cuda_device(0)
     assert finding.mark == "-" and "Old card, 4 GiB" in finding.found
     assert "no kernel image is available" in finding.found and "\n" not in finding.found
-
-
-def test_bench_prints_a_time_for_each_operation(capsys):
-    words = ["--box-size-px", "16", "--cube-size-px", "16", "--repeats", "1", "--devices", "cpu"]
-    assert main(["bench", *words]) == 0
-    lines = lines_of(capsys.readouterr().out)
-    assert len(lines) == 6
-    assert all(float(line.split()[-1]) >= 0 for line in lines[1:])
-    assert "16³" in lines[1]
-
-
-@pytest.mark.parametrize(("devices", "status"), [("gpu", 2), ("0,1", 2), ("99", 3)])
-def test_bench_on_a_device_that_is_not_there(capsys, devices, status):
-    words = ["--box-size-px", "16", "--cube-size-px", "16", "--repeats", "1"]
-    assert main(["bench", *words, "--devices", devices]) == status
-    assert "--devices" in capsys.readouterr().err
-
-
-def test_bench_takes_the_best_of_its_repeats(monkeypatch):
-    times = iter([0.0, 3.0, 10.0, 11.0, 20.0, 22.0])
-    monkeypatch.setattr(bench.time, "perf_counter", lambda: next(times))
-    assert [bench._time(lambda: None) for _ in range(3)] == [3.0, 1.0, 2.0]

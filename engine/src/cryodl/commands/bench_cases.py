@@ -170,11 +170,11 @@ def opus_tomo(scale: Scale, folder: Path) -> Case:
     """Return the training of the latent space."""
     import torch
 
+    from cryodl.core.volumes.masks import soft_sphere
     from cryodl.core.volumes.particle_average import AverageSettings
     from cryodl.methods.opus_tomo.canonical import Sampling
-    from cryodl.methods.opus_tomo.consensus import make_scene
     from cryodl.methods.opus_tomo.data import ParticleSource, ParticleStore, Plan
-    from cryodl.methods.opus_tomo.density import DensityModel
+    from cryodl.methods.opus_tomo.density import DensityModel, Scene
     from cryodl.methods.opus_tomo.model import build_network
     from cryodl.methods.opus_tomo.presets import PRESETS
     from cryodl.methods.opus_tomo.step import LatentStep, StepSettings
@@ -184,7 +184,9 @@ def opus_tomo(scale: Scale, folder: Path) -> Case:
     particles = _subtomograms(folder, count, edge)
     sampling = Sampling(edge, edge, edge, _PIXEL_ANGSTROM)
     store = ParticleStore(particles, AverageSettings(transfer="wedge"), sampling)
-    scene, _ = make_scene(store)
+    truth, _ = load_density(_STRUCTURE, edge)
+    mask = soft_sphere(edge, edge / 2 - 4, 3)
+    scene = Scene(truth, mask, np.ones(edge // 2 + 1, np.float32))
     model = DensityModel(build_network(choices.size, 0), edge, choices.residual)
     model.set_scene(scene, choices.bfactor, _PIXEL_ANGSTROM)
     plan = Plan(np.arange(count), scale.particles, choices.epochs)

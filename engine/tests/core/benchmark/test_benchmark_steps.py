@@ -9,6 +9,7 @@ from torch import nn
 from cryodl.core.benchmark.ceilings import Ceilings, floors_of
 from cryodl.core.benchmark.clock import Clock
 from cryodl.core.benchmark.ledger import Ledger, transform_flops
+from cryodl.core.benchmark.shares import time_shares
 from cryodl.core.benchmark.steps import time_step
 from cryodl.core.training.settings import TrainingSettings
 
@@ -83,3 +84,16 @@ def test_short_work_is_repeated_until_it_can_be_measured(monkeypatch, clock):
     calls = []
     assert clock.best(lambda: calls.append(1), 2, at_least=1e-2) < 1e-3
     assert len(calls) > 10
+
+
+def test_shares_of_time_follow_the_work(clock):
+    one, cube = torch.randn(400, 400), torch.randn(40, 40, 40)
+
+    def products():
+        for _ in range(5):
+            one @ one
+
+    assert time_shares(products, clock)["product"] > 0.9
+    shares = time_shares(lambda: torch.fft.fftn(cube).abs(), clock)
+    assert sum(shares.values()) == pytest.approx(1) and shares["product"] == 0
+    assert shares["transform"] > 0 and shares["rest"] > 0
