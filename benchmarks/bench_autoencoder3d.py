@@ -1,9 +1,8 @@
-"""Autoencoder3D against plain baselines, and the segmentation from one tomogram to another.
+"""Autoencoder3D against plain baselines.
 
     python benchmarks/bench_autoencoder3d.py clusters --snr 0.3 0.1 --seeds 0 1 2
     python benchmarks/bench_autoencoder3d.py unbalanced --snr 0.3
     python benchmarks/bench_autoencoder3d.py enantiomers
-    python benchmarks/bench_autoencoder3d.py segment
 
 Particles: maps of unit deviation, any orientation, shifts up to 2 voxels of a box of 32,
 white noise of variance 1 / SNR, both seen through a wedge, then mean 0 and deviation 1 a box. All
@@ -24,24 +23,16 @@ from pathlib import Path
 import mrcfile
 import numpy as np
 from scipy import ndimage
-from scipy.spatial import cKDTree
 
 from cryodl.cli import run_command
 from cryodl.core.clustering.kmeans import kmeans
-from cryodl.core.evaluation.matching import score_points
 from cryodl.core.evaluation.partitions import adjusted_rand_index, recall_of_classes
 from cryodl.core.fourier.filters import apply_transfer
 from cryodl.core.fourier.wedge import missing_wedge
 from cryodl.core.geometry.rotations import random_rotations
-from cryodl.core.io.mrc import read_volume, write_volume
-from cryodl.core.io.particles.coordinates import read_coordinates, write_coordinates
 from cryodl.core.io.particles.make import make_particles
 from cryodl.core.io.particles.write import write_particles
-from cryodl.core.simulation.noise import NoiseSettings
-from cryodl.core.simulation.scene import SceneSettings
 from cryodl.core.simulation.structures import load_structure
-from cryodl.core.simulation.tilt_series import Optics, TiltScheme
-from cryodl.core.simulation.tomogram import TomogramSettings, simulate_tomogram
 from cryodl.core.volumes.boxes import fourier_resample
 from cryodl.methods.autoencoder3d.data import standardised
 from cryodl.methods.autoencoder3d.features import principal_components
@@ -215,136 +206,12 @@ def enantiomers(options) -> None:
         )
 
 
-def tomogram_settings(training: bool, options) -> TomogramSettings:
-    """Return settings of the tomogram to learn from, or of the other one."""
-    depth, edge = options.tomogram
-    return TomogramSettings(
-        structures=tuple(options.maps[:2]),
-        shape_zyx=(depth, edge, edge),
-        pixel_size_angstrom=10.0 if training else 12.0,
-        scene=SceneSettings(number=options.number, spacing=1.1),
-        scheme=TiltScheme() if training else TiltScheme(-50.0, 50.0, 2.0),
-        optics=Optics(defocus_angstrom=None),
-        noise=NoiseSettings(snr=options.snr[0]),
-        contrast="dark" if training else "bright",
-        intensity_scale=1.0 if training else 7.0,
-        intensity_offset=0.0 if training else 120.0,
-        equalise=True,
-    )
-
-
-def segment(options) -> None:
-    """Learn from one tomogram by an oracle's selection; print overlap and F1 on another."""
-    for seed in options.seeds:
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            if options.keep:
-                folder = options.keep / str(seed)
-                folder.mkdir(parents=True, exist_ok=True)
-            _segment_once(folder, seed, options)
-
-
-def _segment_once(folder: Path, seed: int, options) -> None:
-    first = simulate_tomogram(tomogram_settings(True, options), seed)
-    second = simulate_tomogram(tomogram_settings(False, options), seed + 100)
-    write_volume(folder / "a.mrc", first.volume, pixel_size_angstrom=10.0)
-    write_volume(folder / "b.mrc", second.volume, pixel_size_angstrom=12.0)
-    write_coordinates(folder / "a.txt", first.coordinates_px)
-    common = ["--devices", "cpu", "--seed", seed]
-    begun = time.process_time()
-    quietly(
-        *("autoencoder3d", "train", folder / "a.mrc", "--coordinates", folder / "a.txt", *common),
-        *("--box-size-px", 24, "--preset", options.preset, "--output", folder / "train"),
-        *("--tilt-min", -60, "--tilt-max", 60, "--border", "fill"),
-    )
-    quietly(
-        *("autoencoder3d", "cluster", folder / "train", "--clusters", 2, *common),
-        *("--output", folder / "cluster"),
-    )
-    lists = json.loads((folder / "cluster" / "clus-center" / "kmeans.json").read_text())
-    classes: dict[str, list[int]] = {}
-    for group, names in lists.items():
-        members = [int(first.classes[int(name.rsplit("_", 1)[1]) - 1]) for name in names]
-        classes.setdefault(str(np.bincount(members).argmax()), []).append(int(group))
-    (folder / "classes.json").write_text(json.dumps(classes))
-    quietly(
-        *("autoencoder3d", "select", folder / "cluster", "--classes", folder / "classes.json"),
-        *("--output", folder / "select"),
-    )
-    more = ["--epochs", options.epochs] if options.epochs else []
-    quietly(
-        *("autoencoder3d", "segment-train", folder / "select", "--preset", options.preset, *common),
-        *("--output", folder / "network", *more),
-    )
-    trained = time.process_time() - begun
-    begun = time.process_time()
-    quietly(
-        *("autoencoder3d", "segment", folder / "b.mrc", "--model", folder / "network"),
-        *("--contrast", "bright", "--devices", "cpu", "--output", folder / "found"),
-    )
-    spent = time.process_time() - begun
-    report = _compared(folder / "found", second)
-    print(f"seed {seed}: {report}; train {trained:.0f} s, segment {spent:.0f} s", flush=True)
-
-
-def _compared(found: Path, truth) -> str:
-    """Return overlap and F1 of each class, and overlaps of the best thresholds of the density."""
-    labels = read_volume(found / "b_labels.mrc", require_variance=False).data
-    plain, known = _best_thresholds(truth)
-    picks = read_coordinates(found / "coordinates.star")
-    kinds = np.loadtxt(found / "b_coords.txt", ndmin=2)[:, 4]
-    texts = []
-    for kind in np.unique(truth.classes):
-        mine = truth.labels == kind
-        places = truth.coordinates_px[truth.classes == kind]
-        score = score_points(picks.xyz_px[kinds == kind], places, 4.0)
-        texts.append(
-            f"class {kind}: IoU {overlap(mine, labels == kind):.3f} (volume "
-            f"{(labels == kind).sum() / mine.sum():.2f}; threshold {plain[kind]:.3f}, of known "
-            f"class {known[kind]:.3f}), F1 {score.f1:.3f}"
-        )
-    matter = np.isin(truth.labels, truth.classes)
-    texts.append(f"all: IoU {overlap(matter, labels > 0):.3f} (threshold {known[0]:.3f})")
-    return "; ".join(texts)
-
-
-def overlap(truth: np.ndarray, found: np.ndarray) -> float:
-    """Return intersection over union."""
-    return float((truth & found).sum() / max(1, (truth | found).sum()))
-
-
-def _best_thresholds(truth) -> tuple[dict[int, float], dict[int, float]]:
-    """Return the best overlap of any Gaussian and any threshold with each class.
-
-    First as it is; then with the class of every voxel told, as that of the nearest true particle
-    (0: all classes together).
-    """
-    kinds = np.unique(truth.classes)
-    points = np.argwhere(np.ones(truth.labels.shape, dtype=bool))
-    nearest = cKDTree(truth.coordinates_px[:, ::-1]).query(points)[1]
-    told = truth.classes[nearest].reshape(truth.labels.shape)
-    plain = {int(kind): 0.0 for kind in kinds}
-    known = {int(kind): 0.0 for kind in (0, *kinds)}
-    matter = np.isin(truth.labels, kinds)
-    for sigma in (1.0, 1.5, 2.0, 3.0):
-        smooth = ndimage.gaussian_filter(truth.volume, sigma)
-        for level in np.quantile(smooth, np.linspace(0.6, 0.995, 40)):
-            cut = smooth > level
-            known[0] = max(known[0], overlap(matter, cut))
-            for kind in kinds:
-                mine = truth.labels == kind
-                plain[kind] = max(plain[kind], overlap(mine, cut))
-                known[kind] = max(known[kind], overlap(mine, cut & (told == kind)))
-    return plain, known
-
-
 def main() -> int:
     """Run one study."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     studies = {"clusters": compare, "unbalanced": unbalanced, "enantiomers": enantiomers}
-    studies["segment"] = segment
     parser.add_argument("study", choices=list(studies))
     parser.add_argument("--maps", nargs="+", default=list(STRUCTURES))
     parser.add_argument("--snr", nargs="+", type=float, default=[0.3])
@@ -352,12 +219,10 @@ def main() -> int:
     parser.add_argument("--poses", nargs="+", default=["none", "full"])
     parser.add_argument("--number", type=int, default=100, help="of each class")
     parser.add_argument("--box", type=int, default=16)
-    parser.add_argument("--tomogram", nargs=2, type=int, default=[48, 160])
     parser.add_argument("--preset", default="tiny")
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--features", default="auto")
     parser.add_argument("--sweep", default="2:8")
-    parser.add_argument("--keep", type=Path, help="folder for what segment makes")
     parser.add_argument("--align-rounds", type=int, default=8)
     options = parser.parse_args()
     studies[options.study](options)

@@ -38,6 +38,7 @@ class CryoDLProtEDSS3DPredict(CryoDLProtPredict):
         labels = {
             "contrast": {"label": "Matter in the tomograms"},
             "threshold": {"label": "Lowest probability"},
+            "views": {"label": "Views of the tomogram"},
             "outlines": {"label": "Outlines"},
             "minVolume": {"label": "Smallest thing (share of its class)"},
             "probabilities": {"label": "Maps of probability"},

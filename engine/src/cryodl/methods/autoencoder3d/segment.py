@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from cryodl.methods.autoencoder3d.working_tomogram import WorkingTomogram, prepa
 _CUBE_PX, _MARGIN_PX, _OVERLAP_PX = 112, 8, 4
 _AROUND_PX = 16  # beyond a slab, so that what is kept of it does not depend on where it was cut
 _MOST_BYTES = 2**30
+_TURNS: tuple[tuple[int, ...], ...] = ((), (0, 1), (1, 2), (0, 2))
 _STAR = "coordinates.star"
 
 
@@ -65,7 +67,7 @@ def run_segment(config: SegmentConfig, run: RunFolder) -> None:
         working = prepare(
             volume.data, step, int(description["box_px"]), dark=config.contrast == "dark"
         )
-        chances = probabilities(network, working.values, config.devices, told)
+        chances = probabilities(network, working.values, config.devices, told, config.views)
         threshold = config.threshold or float(description.get("threshold", 0.5))
         by_volume = config.outlines == "volume" or (
             config.outlines == "auto" and config.threshold is None
@@ -82,32 +84,49 @@ def run_segment(config: SegmentConfig, run: RunFolder) -> None:
 
 
 def probabilities(
-    network: SegmentationNetwork, values: NDArray[np.float32], devices: str, progress: Any = None
+    network: SegmentationNetwork,
+    values: NDArray[np.float32],
+    devices: str,
+    progress: Any = None,
+    views: int = 1,
 ) -> NDArray[np.float16]:
     """Return the chance of each class in each voxel, (classes, z, y, x), by tiles.
 
-    What is still in single precision is a part of the depth, not the whole of a large tomogram.
+    The mean of up to four `views`: half turns about the axes leave the missing wedge where it is.
     """
     place = torch.device(choose_devices(devices).torch_device())
     network = network.to(place).eval()
+    found = np.zeros((network.size.classes, *values.shape), dtype=np.float16)
+    for number, axes in enumerate(_TURNS[:views]):
+        turned = np.flip(values, axes)
+        for start, stop, part, done in _slabs(network, turned, place):
+            back = np.flip(part, [axis + 1 for axis in axes])
+            if 0 in axes:
+                start, stop = len(values) - stop, len(values) - start
+            found[:, start:stop] += (back / views).astype(np.float16)
+            if progress is not None:
+                progress((number + done) / views)
+    return found
+
+
+def _slabs(
+    network: SegmentationNetwork, values: NDArray[np.float32], place: torch.device
+) -> Iterator[tuple[int, int, NDArray[np.float32], float]]:
+    """Yield first and last section, chances in single precision, and the share that is done.
+
+    What is in single precision is a part of the depth, not the whole of a large tomogram.
+    """
 
     @torch.inference_mode()
     def chances(batch: torch.Tensor) -> torch.Tensor:
         return network(batch[:, 0]).softmax(dim=1)
 
-    cube = cube_size(values.shape)
-    depth = values.shape[0]
+    cube, depth = cube_size(values.shape), len(values)
     section = 4 * network.size.classes * values[0].size
     slab = depth if depth * section <= _MOST_BYTES else max(cube, _MOST_BYTES // section // 8 * 8)
-    found = np.empty((network.size.classes, *values.shape), dtype=np.float16)
     for start in range(0, depth, slab):
-        first, stop = max(0, start - _AROUND_PX), min(depth, start + slab)
-        last = min(depth, stop + _AROUND_PX)
-
-        def told(done: float, first: int = start, stop: int = stop) -> None:
-            if progress is not None:
-                progress((first + done * (stop - first)) / depth)
-
+        stop = min(depth, start + slab)
+        first, last = max(0, start - _AROUND_PX), min(depth, stop + _AROUND_PX)
         part = predict_tiled_channels(
             chances,
             values[first:last],
@@ -116,10 +135,8 @@ def probabilities(
             out_channels=network.size.classes,
             overlap_px=_OVERLAP_PX,
             device=place,
-            progress=told,
         )
-        found[:, start:stop] = np.asarray(part)[:, start - first : stop - first]
-    return found
+        yield start, stop, np.asarray(part)[:, start - first : stop - first], stop / depth
 
 
 def cube_size(shape: tuple[int, ...]) -> int:

@@ -8,7 +8,7 @@ class is cut is the one at which its things have the volume that they had in tra
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from cryodl.methods.autoencoder3d.proposals import apart
+from cryodl.methods.autoencoder3d.segment_kinds import kinds_of
 from cryodl.methods.autoencoder3d.working_tomogram import WorkingTomogram
 
 _REACH = 2.0  # of the outline of a thing, in radii of a ball of its volume
@@ -57,13 +58,19 @@ class Found:
 
 @dataclass(frozen=True)
 class _Core:
-    """A thing while its outline is drawn: place (z, y, x), where from and to, class, chance."""
+    """A thing while its outline is drawn: place (z, y, x), window, chances, size, class."""
 
     place: NDArray[np.float64]
     window: tuple[slice, ...]
-    kind: int
-    score: float
+    votes: NDArray[np.float64]
     voxels: int
+    kind: int = 0
+    score: float = 0.0
+
+    def is_whole(self, shape: tuple[int, ...], radius: float) -> bool:
+        """Tell whether a ball of this radius lies inside the volume."""
+        last = np.array(shape) - 1 - radius
+        return bool((self.place >= radius).all() and (self.place <= last).all())
 
 
 def find_things(
@@ -75,7 +82,7 @@ def find_things(
     *,
     by_volume: bool = True,
 ) -> Found:
-    """Find things; each is of one class, by all its voxels.
+    """Find things; each is of one class, by all its voxels and by its size (see `kinds_of`).
 
     What touches is cut apart at the peaks of the chance of being anything.
 
@@ -100,6 +107,7 @@ def find_things(
     )
     anything = 1 - chances[0].astype(np.float32)
     owners, cores = _cores(anything, chances, volumes, threshold, min_volume)
+    owners, cores = _sorted_out(owners, cores, volumes, min_volume)
     levels = np.full(len(chances), threshold, dtype=np.float32)
     if by_volume:
         levels[1:] = _levels(anything, owners, cores, volumes, threshold)
@@ -154,17 +162,45 @@ def _cores(
         for part in _parts(own, smooth[box], diameter, float(volumes.mean())):
             at = tuple((part + start).T)
             votes = chances[(slice(1, None), *at)].mean(axis=1, dtype=np.float64)
-            kind = int(votes.argmax()) + 1
-            if len(part) < min_volume * volumes[kind - 1]:
+            if len(part) < min_volume * volumes.min():
                 continue
             window = tuple(
                 slice(int(a), int(b) + 1)
                 for a, b in zip(part.min(axis=0) + start, part.max(axis=0) + start, strict=True)
             )
             place = part.mean(axis=0) + start
-            cores.append(_Core(place, window, kind, float(votes[kind - 1]), len(part)))
+            cores.append(_Core(place, window, votes, len(part)))
             owners[at] = -len(cores)  # not to be taken for a region that is still to come
     return np.negative(owners, out=owners), cores
+
+
+def _sorted_out(
+    owners: NDArray[np.int32],
+    cores: list[_Core],
+    volumes: NDArray[np.float64],
+    min_volume: float,
+) -> tuple[NDArray[np.int32], list[_Core]]:
+    """Return the things with their classes, without those that are too small for them."""
+    if not cores:
+        return owners, cores
+    votes = np.stack([core.votes for core in cores])
+    sizes = np.array([core.voxels for core in cores], dtype=np.float64)
+    whole = np.array(
+        [core.is_whole(owners.shape, _radius(min(volumes.max(), core.voxels))) for core in cores]
+    )
+    anything = votes.sum(axis=1)
+    sure = kinds_of(votes / np.maximum(anything[:, None], 1e-6), sizes, whole)
+    kinds = sure.argmax(axis=1)
+    kept = sizes >= min_volume * volumes[kinds]
+    numbers = np.concatenate([[0], np.where(kept, np.cumsum(kept), 0)]).astype(np.int32)
+    chosen = [
+        replace(core, kind=int(kind) + 1, score=float(score))
+        for core, kind, score, stays in zip(
+            cores, kinds, anything * sure.max(axis=1), kept, strict=True
+        )
+        if stays
+    ]
+    return (owners if kept.all() else numbers[owners]), chosen
 
 
 def _levels(
@@ -185,9 +221,7 @@ def _levels(
             continue  # membranes, for example, have no volume of their own
         found = []
         for number, core in enumerate(cores, start=1):
-            inner = (core.place >= _radius(volume)).all()
-            inner &= (core.place <= np.array(anything.shape) - 1 - _radius(volume)).all()
-            if core.kind != kind or not inner:
+            if core.kind != kind or not core.is_whole(anything.shape, _radius(volume)):
                 continue
             _, own, values = _surroundings(anything, owners, cores, number, volumes)
             rank = min(round(volume), int(own.sum()))
@@ -231,9 +265,9 @@ def _squares(window: tuple[slice, ...], place: NDArray[np.float64]) -> NDArray[n
 
 def _parts(
     own: NDArray[np.bool_], smooth: NDArray[np.float32], diameter: float, usual: float
-) -> list[NDArray[np.int64]]:
+) -> list[NDArray[np.int32]]:
     """Return the voxels of each thing in one connected region."""
-    voxels = np.argwhere(own)
+    voxels = np.argwhere(own).astype(np.int32)
     if len(voxels) < 1.5 * usual:
         return [voxels]
     edge = max(3, round(0.5 * diameter)) | 1
@@ -244,7 +278,9 @@ def _parts(
     if len(places) < 2:
         return [voxels]
     nearest = cKDTree(places).query(voxels)[1]
-    return [voxels[nearest == k] for k in range(len(places))]
+    order = np.argsort(nearest, kind="stable")
+    ends = np.cumsum(np.bincount(nearest, minlength=len(places)))[:-1]
+    return np.split(voxels[order], ends)
 
 
 def _radius(volume: float) -> float:
