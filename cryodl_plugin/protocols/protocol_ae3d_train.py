@@ -50,6 +50,10 @@ class CryoDLProtAE3DTrain(CryoDLProtPicking):
                 "label": "Most blobs per tomogram",
                 "condition": f"source == {FROM_TOMOGRAMS}",
             },
+            "proposalsBy": {
+                "label": "Propose",
+                "condition": f"source == {FROM_TOMOGRAMS}",
+            },
             "border": {
                 "label": "Boxes that leave the tomogram",
                 "condition": f"source != {FROM_SUBTOMOGRAMS}",
@@ -85,7 +89,7 @@ class CryoDLProtAE3DTrain(CryoDLProtPicking):
             default=FROM_SUBTOMOGRAMS,
             label="Start from",
             help="Subtomograms; coordinates, whose boxes are cut here; or tomograms alone, where "
-            "blobs are proposed by difference of Gaussians.",
+            "dense blobs, or whatever has more detail than its surroundings, are proposed.",
         )
         form.addParam(
             "inputSubTomograms",

@@ -77,10 +77,28 @@ def test_blobs_are_proposed_where_they_are():
         found = propose(-volume if dark else volume, 8, dark=dark, most=16)
         assert score_points(found.points_xyz_px, places, 4).f1 > 0.8
         assert (np.diff(found.scores) <= 0).all()
+        found = propose(-volume if dark else volume, 8, by="detail", most=16)
+        assert score_points(found.points_xyz_px, places, 4).f1 > 0.7
     with pytest.raises(InputError, match="--diameter"):
         propose(volume, 500)
     with pytest.raises(InputError, match="nothing"):
         propose(np.zeros((20, 20, 20), np.float32), 8)
+
+
+def test_shells_are_proposed_by_their_detail_at_their_middle():
+    """Dense and hollow, of mean 0: no blob of their size."""
+    rng = np.random.default_rng(2)
+    volume = rng.normal(0, 0.1, (32, 64, 64)).astype(np.float32)
+    places = np.array([[14, 16, 15], [46, 14, 16], [16, 46, 17], [47, 48, 14]])
+    z, y, x = np.indices(volume.shape)
+    for px, py, pz in places:
+        radius = np.sqrt((x - px) ** 2 + (y - py) ** 2 + (z - pz) ** 2)
+        shell = np.exp(-((radius - 5.5) ** 2) / 2)
+        volume += shell - shell.sum() * np.exp(-(radius**2) / 8) / (8 * np.pi) ** 1.5
+    for dark in (False, True):
+        found = propose(volume, 14, dark=dark, by="detail", most=4)
+        assert score_points(found.points_xyz_px, places, 3).f1 == 1
+    assert score_points(propose(volume, 14, dark=False, most=4).points_xyz_px, places, 3).f1 < 0.5
 
 
 def test_points_are_kept_apart_and_bins_are_means():

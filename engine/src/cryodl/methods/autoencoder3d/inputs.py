@@ -187,10 +187,11 @@ def _from_tomograms(config: TrainConfig, log: Log) -> Subvolumes:
                 volume,
                 config.diameter or _DIAMETER_OF_BOX * config.box_size_px,
                 dark=dark,
+                by=config.proposals_by,
                 most=config.proposals,
                 border_px=config.box_size_px / 2 if config.border == "drop" else 0.0,
             )
-            log(f"{path.name}: {len(found.scores)} blobs proposed")
+            log(f"{path.name}: {len(found.scores)} places proposed")
             points[path] = found.points_xyz_px
     return _cut(config, points, config.box_size_px, dark, "tomograms")
 

@@ -1,12 +1,15 @@
-"""Places worth a look in a tomogram of which nothing is known: blobs of a size, no template.
+"""Places worth a look in a tomogram of which nothing is known: no template, only a size.
 
-A difference of Gaussians, the first matched to the size and the second 1.6 times as wide, is high
-at the centre of anything compact and dense of that size (Voss et al. 2009, J. Struct. Biol. 166).
+*Blobs*: a difference of Gaussians, the first matched to the size and the second 1.6 times as wide,
+is high at the centre of anything compact and dense of that size (Voss et al. 2009, J. Struct.
+Biol. 166). *Detail*: more variance of fine detail than elsewhere, whatever its sign and shape: of
+rings and shells with an empty middle, pieces of membranes, filaments.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +21,7 @@ from cryodl.errors import InputError
 _WORKING_DIAMETER_PX = 8.0  # tomograms are binned until the blobs are no larger
 _WIDER = 1.6
 _LEAST_DISTANCE = 0.7  # of two blobs, in diameters
+_FINE, _COARSE = 1 / 12, 1 / 3  # deviations of the Gaussians between which detail is, in diameters
 _SURE = 3.0  # deviations of the filtered tomogram above its median
 
 
@@ -34,6 +38,7 @@ def propose(
     diameter_px: float,
     *,
     dark: bool = True,
+    by: Literal["blobs", "detail"] = "blobs",
     most: int = 500,
     border_px: float = 0.0,
 ) -> Proposals:
@@ -46,7 +51,9 @@ def propose(
     diameter_px : float
         Of the blobs, more than 2.
     dark : bool
-        What matter is.
+        What matter is; detail is the same either way.
+    by : "blobs" or "detail"
+        What is looked for.
     most : int
         How many to return.
     border_px : float
@@ -65,10 +72,8 @@ def propose(
     factor = max(1, int(diameter_px / _WORKING_DIAMETER_PX))
     small = binned(tomogram, factor)
     small = (small - small.mean()) / max(float(small.std()), 1e-12)
-    sigma = diameter_px / factor / 2 / np.sqrt(3)
-    narrow = ndimage.gaussian_filter(small, sigma, mode="nearest")
-    response = narrow - ndimage.gaussian_filter(small, _WIDER * sigma, mode="nearest")
-    response = -response if dark else response
+    size = diameter_px / factor
+    response = _detail(small, size) if by == "detail" else _blobs(-small if dark else small, size)
     middle = float(np.median(response))
     spread = 1.4826 * float(np.median(np.abs(response - middle)))
     edge = max(3, round(_LEAST_DISTANCE * diameter_px / factor))
@@ -88,6 +93,23 @@ def propose(
             "--contrast and --diameter, or give --coordinates"
         )
     return Proposals(points[order][chosen], scores[order][chosen].astype(np.float64))
+
+
+def _blobs(volume: NDArray[np.float32], diameter_px: float) -> NDArray[np.float32]:
+    """Return how much denser a ball of the diameter is than its surroundings."""
+    sigma = diameter_px / 2 / np.sqrt(3)
+    narrow = ndimage.gaussian_filter(volume, sigma, mode="nearest")
+    found: NDArray[np.float32] = narrow - ndimage.gaussian_filter(
+        volume, _WIDER * sigma, mode="nearest"
+    )
+    return found
+
+
+def _detail(volume: NDArray[np.float32], diameter_px: float) -> NDArray[np.float32]:
+    """Return how much more variance of detail there is than in the surroundings."""
+    fine = ndimage.gaussian_filter(volume, _FINE * diameter_px, mode="nearest")
+    fine -= ndimage.gaussian_filter(volume, _COARSE * diameter_px, mode="nearest")
+    return _blobs(np.square(fine), diameter_px)
 
 
 def apart(points: NDArray[np.float64], distance_px: float) -> NDArray[np.int64]:

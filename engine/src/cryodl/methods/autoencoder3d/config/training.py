@@ -70,6 +70,13 @@ class TrainConfig(CommandConfig):
     proposals: int = parameter(
         500, help="Most blobs proposed in a tomogram.", group="Input", expert=True, ge=1
     )
+    proposals_by: Literal["blobs", "detail"] = parameter(
+        "blobs",
+        help="What is proposed in tomograms alone: dense blobs of the diameter (difference of "
+        "Gaussians), or places with more detail than elsewhere, such as rings, shells, membranes.",
+        group="Input",
+        expert=True,
+    )
     border: Literal["drop", "fill"] = parameter(
         "drop",
         help="Boxes that leave the tomogram are dropped, or filled with the mean of the rest.",
