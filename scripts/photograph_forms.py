@@ -37,7 +37,9 @@ HEAD = """# All protocols
 <!-- Written by scripts/photograph_forms.py from the protocols themselves: do not edit. -->
 
 Each protocol as its form opens, without the expert options, all its tabs; what it makes; and how
-long it took, with the size of the data: {machine}.
+long it took.
+
+Times: {machine}.
 """
 
 

@@ -87,7 +87,7 @@ def figures_of(window: Any, run: Any, viewer_class: Any) -> Iterator[tuple[str, 
     viewer = viewer_class(project=window.project, protocol=run, parent=window)
     viewer.setProtocol(run)
     viewer._tkRoot = window.root
-    form = form_of(window, viewer, visualizeDict={}, visualizeMode=True)
+    form = form_of(window, viewer, visualizeDict=viewer._getVisualizeDict(), visualizeMode=True)
     part = PICTURES / "windows" / "part.png"
     photograph(form.root, part)
     yield "menu", part
@@ -98,7 +98,7 @@ def figures_of(window: Any, run: Any, viewer_class: Any) -> Iterator[tuple[str, 
             view.show()
             put_in_front(view.window)
             photograph(view.window, part)
-            title = view.window.title()
+            title = view.window.title().partition(" - ")[0]
             view.window.destroy()
             yield title, part
     form.root.destroy()
@@ -115,12 +115,13 @@ def photograph_wizard(window: Any, run: Any, parameter: str, wizard: Any, pictur
         if not dialogs:
             form.root.after(_DIALOG_MILLISECONDS, shoot)
             return
-        dialogs[-1].geometry("+0+0")
-        dialogs[-1].lift()
-        settle(dialogs[-1])
-        part = picture.with_suffix(".part.png")
-        photograph(dialogs[-1], part)
-        join([part], picture)
+        if not isinstance(dialogs[-1], dialog.MessageDialog):  # it asks for an input first
+            dialogs[-1].geometry("+0+0")
+            dialogs[-1].lift()
+            settle(dialogs[-1])
+            part = picture.with_suffix(".part.png")
+            photograph(dialogs[-1], part)
+            join([part], picture)
         dialogs[-1]._handleResult(dialog.RESULT_CANCEL)
 
     form.root.after(_DIALOG_MILLISECONDS, shoot)
@@ -140,14 +141,30 @@ def page() -> str:
 
     protocols = Config.getDomain().getProtocols()
     parts, last = [HEAD], ""
-    for picture in sorted((PICTURES / "windows").glob("*.png")):
+    for picture in sorted((PICTURES / "windows").glob("*.png"), key=in_order):
         name, what = picture.stem.split(".", 1)
         if name != last:
             parts.append(f"\n## {protocols[name].getClassLabel()}\n")
             last = name
-        words = what.replace("wizard_", "wand of ").replace("_", " ")
+        words = caption(protocols[name], what)
         parts.append(f"{words}:\n\n![{words}](pictures/windows/{picture.name})\n")
     return "\n".join(parts)
+
+
+def in_order(picture: Path) -> tuple[str, int, str]:
+    """Return the key that puts the list of windows first and wizards last."""
+    name, what = picture.stem.split(".", 1)
+    return name, 0 if what == "menu" else 2 if what.startswith("wizard_") else 1, what
+
+
+def caption(protocol: Any, what: str) -> str:
+    """Return what a picture shows."""
+    if what == "menu":
+        return "*Analyze Results*"
+    if what.startswith("wizard_"):
+        label = protocol().getParam(what.removeprefix("wizard_")).label.get()
+        return f"The wand of *{label}*"
+    return what.replace("_", " ").capitalize()
 
 
 def say(line: str) -> None:

@@ -50,7 +50,8 @@ class TestStopAndContinue(SimulatedTest):
 
     def stopAndContinue(self, cls, pointers, **values):
         """Stop a training after its first epoch, continue it, and look at what it wrote."""
-        prot = self.make(cls, pointers, useGpu=False, numberOfThreads=1, **values)
+        values = {"useGpu": False, "numberOfThreads": 1, **values}
+        prot = self.make(cls, pointers, **values)
         self.proj.launchProtocol(prot, wait=False)
         self.waitFor(prot, lambda run: any("epoch" in row for row in run.readMetrics()))
         self.proj.stopProtocol(prot)
@@ -103,7 +104,7 @@ class TestStopAndContinue(SimulatedTest):
         """SelfAlign."""
         pointers = {
             "inputSubTomograms": (self.particles, "subtomograms"),
-            "inputReference": (self.particles, "references"),
+            "inputReference": (self.particles, "references.1"),
         }
         prot = self.stopAndContinue(CryoDLProtSubtomoTrain, pointers, steps=40, batchSize=4)
         self.assertTrue(os.path.exists(prot.model.getFileName()))

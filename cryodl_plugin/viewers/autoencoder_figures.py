@@ -42,6 +42,9 @@ def drawSweep(figure, trials, clusters):
             )
         axes.axvline(clusters, color=GREY, ls="--", lw=1)
         axes.grid(alpha=0.25)
+        axes.set_xlim(
+            min(axes.get_xlim()[0], clusters - 0.6), max(axes.get_xlim()[1], clusters + 0.6)
+        )
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_ylim(min(0, axes.get_ylim()[0]), 1.03)
         tidy(axes, title, "groups", name)

@@ -12,6 +12,7 @@ _AXES = "zyx"
 _PERCENTILES = (0.5, 99.7)
 _DIRECTIONS = 800
 _FEW_POINTS = 60
+_COUNTED = ("epoch", "groups", "round")
 _NO_LOSS = ("epoch", "step", "learning_rate", "seconds", "phase")
 
 
@@ -25,6 +26,8 @@ def tidy(axes, title, xLabel="", yLabel=""):
     axes.set_title(title, fontsize=11, color=DARK)
     axes.set_xlabel(xLabel, fontsize=10)
     axes.set_ylabel(yLabel, fontsize=10)
+    if xLabel in _COUNTED:
+        axes.xaxis.get_major_locator().set_params(integer=True)
     axes.tick_params(labelsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     return axes

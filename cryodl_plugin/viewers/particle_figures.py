@@ -64,6 +64,8 @@ def viewingFigure(transforms, title):
     angles = [tomography.matrixToEuler(tomography.transformToPose(one)[0]) for one in transforms]
     if not angles:
         return messageFigure("no particles")
+    if not np.any(angles):
+        return messageFigure(f"none of these {len(angles)} particles has a pose yet")
     rot, tilt, psi = np.array(angles).T
     figure = newFigure(10, 3.8)
     left, right = figure.subplots(1, 2, width_ratios=(1.6, 1))

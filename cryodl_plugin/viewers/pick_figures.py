@@ -68,9 +68,16 @@ def drawScores(figure, scores, threshold):
     axes.set_yscale("symlog", linthresh=10)
     axes.set_xlim(0, 1)
     axes.set_ylim(bottom=0)
-    if scores:
-        axes.legend(fontsize=10, frameon=False, loc="upper right")
-    tidy(axes, "Maxima of the score maps", "score", "number")
+    tidy(axes, "" if scores else "Maxima of the score maps", "score", "number")
+    if scores:  # above the bars, which may be high anywhere
+        axes.legend(
+            title="Maxima of the score maps",
+            fontsize=10,
+            frameon=False,
+            loc="lower center",
+            bbox_to_anchor=(0.5, 1.0),
+            ncols=2,
+        )
     return figure
 
 
