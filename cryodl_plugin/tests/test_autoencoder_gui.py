@@ -24,10 +24,16 @@ class TestAutoencoderWindows(AutoencoderTest, test_gui.TestWindows):
             self.assertGreaterEqual(count, least)
 
     def testWizards(self):
-        """The first group as a class."""
+        """The first group as a class; the probability that it started with."""
         network = self.finishedSegmentTraining(classes="2")
-        answers = self.open([["wizard", network.getObjId(), "classes"]])
-        self.assertEqual([str(answer) for answer in answers], ["2; 1"])
+        found = self.finishedSegmentation(network)
+        answers = self.open(
+            [
+                ["wizard", network.getObjId(), "classes"],
+                ["wizard", found.getObjId(), "threshold"],
+            ]
+        )
+        self.assertEqual([str(answer) for answer in answers], ["2; 1", "0.50"])
 
     def testViewers(self):
         """All windows, with their buttons."""
