@@ -1,3 +1,4 @@
+import gc
 from pathlib import Path
 
 import numpy as np
@@ -5,7 +6,13 @@ import pandas as pd
 import pytest
 import starfile
 
-from cryodl.core.io.star import StarBlocks, read_star, require_columns, write_star
+from cryodl.core.io.star import (
+    StarBlocks,
+    many_objects,
+    read_star,
+    require_columns,
+    write_star,
+)
 from cryodl.errors import InputError
 
 SHARED = Path(__file__).resolve().parents[4].parent / "shared" / "data"
@@ -229,3 +236,10 @@ def test_a_label_without_a_name_is_refused(tmp_path):
     for text in ("data_a\n_ 1\n", "data_a\nloop_\n_ #1\n1\n"):
         with pytest.raises(InputError, match="expected a name after the _"):
             read_star(write(tmp_path, text))
+
+
+def test_the_search_for_garbage_goes_on_after_a_failure():
+    with pytest.raises(InputError), many_objects():
+        assert not gc.isenabled()
+        raise InputError("x")
+    assert gc.isenabled()

@@ -65,20 +65,22 @@ class FileFinder:
         here = Path(star).absolute().parent
         self.folder = Path(folder).absolute() if folder is not None else None
         self.bases = [here, *here.parents]
-        self._known: dict[str, list[str]] = {}
+        # By the folder of a name: the folders that exist, and where a file of it would be.
+        self._known: dict[str, tuple[list[Path], Path]] = {}
 
     def find(self, name: str) -> Path:
         """Return the path of the file of that name; one that need not exist if none does."""
         head, tail = os.path.split(name)
-        if head not in self._known:
-            # The folders that exist: few, however many files are looked for.
-            folders = [str(folder) for folder in self._candidates(head)]
-            self._known[head] = [folder for folder in folders if _is_folder(folder)]
-        for folder in self._known[head]:
-            candidate = f"{folder}/{tail}"
-            if _is_file(candidate):
-                return Path(candidate)
-        return Path(self._known[head][0] if self._known[head] else self.bases[0] / head, tail)
+        known = self._known.get(head)
+        if known is None:
+            existing = [folder for folder in self._candidates(head) if _is_folder(str(folder))]
+            known = existing, existing[0] if existing else self.bases[0] / head
+            self._known[head] = known
+        for folder in known[0]:
+            candidate = folder / tail
+            if _is_file(str(candidate)):
+                return candidate
+        return known[1] / tail
 
     def _candidates(self, head: str) -> list[Path]:
         found: list[Path] = []

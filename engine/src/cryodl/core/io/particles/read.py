@@ -36,7 +36,7 @@ from cryodl.core.io.particles.model import (
     TiltSeries,
 )
 from cryodl.core.io.particles.tilt_series import read_tomograms
-from cryodl.core.io.star import StarBlocks, read_star
+from cryodl.core.io.star import StarBlocks, many_objects, read_star
 from cryodl.errors import InputError
 
 PARTICLES_FILE = "rlnTomoParticlesFile"
@@ -89,14 +89,15 @@ def read_particles(
     InputError
         Not a particle file, or no particle of it can be used.
     """
-    source, blocks, companions = _particle_file(Path(path))
-    if tomograms is not None:
-        companions[TOMOGRAMS_FILE] = Path(tomograms)
-    layout = recognise(blocks, source)
-    tilts = read_tomograms(companions[TOMOGRAMS_FILE]) if TOMOGRAMS_FILE in companions else {}
-    return _Reading(source, blocks, layout, tilts, pixel_size_angstrom).particles(
-        require_images, folder, tilt_range_degrees, companions
-    )
+    with many_objects():
+        source, blocks, companions = _particle_file(Path(path))
+        if tomograms is not None:
+            companions[TOMOGRAMS_FILE] = Path(tomograms)
+        layout = recognise(blocks, source)
+        tilts = read_tomograms(companions[TOMOGRAMS_FILE]) if TOMOGRAMS_FILE in companions else {}
+        return _Reading(source, blocks, layout, tilts, pixel_size_angstrom).particles(
+            require_images, folder, tilt_range_degrees, companions
+        )
 
 
 class _Reading:
