@@ -1,6 +1,5 @@
 """Particles come from the disk as they are needed: memory and open files do not grow with them."""
 
-import os
 import tracemalloc
 from pathlib import Path
 
@@ -26,11 +25,18 @@ def source_of(folder: Path, count: int, cache_gb: float) -> ParticleSource:
             noise = generator.standard_normal((BOX,) * 3, dtype=np.float32)
             write_volume(path, noise, pixel_size_angstrom=10.0)
     particles = particles_from_subtomograms(
-        [paths[number % 8] for number in range(count)], pixel_size_angstrom=10.0, box_size_px=BOX
+        [paths[number % 8] for number in range(count)],
+        pixel_size_angstrom=10.0,
+        box_size_px=BOX,
+        names=[f"particle {number}" for number in range(count)],
     )
     sampling = Sampling(BOX, BOX, BOX, 10.0)
     store = ParticleStore(particles, AverageSettings(transfer="none"), sampling, cache_gb=cache_gb)
     return ParticleSource(store, Plan(np.arange(count), BATCH, 1), count // BATCH)
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def grown(source: ParticleSource, batches: int) -> int:
@@ -47,9 +53,9 @@ def grown(source: ParticleSource, batches: int) -> int:
 @pytest.mark.parametrize("count", [400, 4000])
 def test_nothing_stays_without_a_cache(tmp_path, count):
     source = source_of(tmp_path, count, 0.0)
-    files = len(os.listdir("/proc/self/fd"))
+    files = open_files()
     assert grown(source, 60) < PER_PARTICLE
-    assert len(os.listdir("/proc/self/fd")) <= files + 1
+    assert open_files() <= files + 1
 
 
 def test_the_cache_stops_at_its_limit(tmp_path):
