@@ -10,9 +10,14 @@ from numpy.typing import NDArray
 from cryodl.commands.simulate_axes import axis_xyz
 from cryodl.commands.simulate_particles_config import SimulateParticlesConfig
 from cryodl.commands.simulate_pictures import gallery, view_directions
-from cryodl.commands.simulate_settings import proportions_of
-from cryodl.commands.simulate_tables import finite, write_particle_table
-from cryodl.core.io.atomic import write_json
+from cryodl.commands.simulate_settings import population_of
+from cryodl.commands.simulate_tables import (
+    finite,
+    names_of,
+    write_facts,
+    write_particle_table,
+    write_references,
+)
 from cryodl.core.io.mrc_stack import write_stack
 from cryodl.core.run.folder import RunFolder
 from cryodl.core.simulation.noise import NoiseSettings
@@ -58,21 +63,11 @@ def run_particles(config: SimulateParticlesConfig, run: RunFolder) -> None:
 def settings_of(config: SimulateParticlesConfig) -> ImageSettings:
     """Return what the core takes."""
     return ImageSettings(
-        structures=tuple(config.structure),
-        number=config.number,
-        box_size_px=config.box_size_px,
-        pixel_size_angstrom=config.pixel_size,
-        proportions=proportions_of(config),
+        **population_of(config),
         views=config.views,
         view_spread_degrees=config.view_spread,
         uniform_fraction=config.uniform_fraction,
         axis_xyz=axis_xyz(config.axis),
-        max_shift_px=config.max_shift_px,
-        motion_degrees=config.motion,
-        motion_steps=config.motion_steps,
-        known_poses=config.poses,
-        rotation_error_degrees=config.pose_error,
-        shift_error_px=config.shift_error_px,
         optics=Optics(
             config.defocus if config.ctf else None,
             config.voltage,
@@ -83,11 +78,6 @@ def settings_of(config: SimulateParticlesConfig) -> ImageSettings:
         defocus_spread_angstrom=config.defocus_spread,
         per_micrograph=config.per_micrograph,
         noise=NoiseSettings(config.noise, config.snr, config.noise_exponent),
-        contrast=config.contrast,
-        intensity_scale=config.intensity_scale,
-        intensity_offset=config.intensity_offset,
-        equalise=config.equalise,
-        resolution_angstrom=config.resolution,
     )
 
 
@@ -145,27 +135,16 @@ def _write_tables(
 def _write_truth(
     config: SimulateParticlesConfig, run: RunFolder, simulator: ImageSimulator
 ) -> None:
-    for number, states in enumerate(simulator.references(), start=1):
-        for state, reference in enumerate(states):
-            key = f"reference_class{number}" + (f"_state{state}" if len(states) > 1 else "")
-            run.write_map(key, f"truth/{key}.mrc", reference, pixel_size_angstrom=config.pixel_size)
-    snr = finite(simulator.measured_snr())
+    write_references(run, simulator.references(), config.pixel_size)
     facts = {
         "parameters": config.fixed_values(),
-        "snr_measured": snr,
+        "snr_measured": finite(simulator.measured_snr()),
         "snr_meaning": "variance of the noise-free image where the particle is over the variance "
         "of the noise, both means over the images",
-        "classes": {
-            str(i + 1): [state.name for state in states]
-            for i, states in enumerate(simulator.structures)
-        },
+        "classes": names_of(simulator.structures),
         "pose": "x_image = A x_reference - s, projected along z",
     }
-    write_json(run.path("truth/truth.json"), facts)
-    run.add_file("truth", "truth/truth.json")
-    run.add_value("number", config.number)
-    run.add_value("snr", snr)
-    run.add_value("pixel_size_angstrom", config.pixel_size)
+    write_facts(run, facts, number=config.number, pixel_size=config.pixel_size)
     run.add_value("box_size_px", config.box_size_px)
 
 

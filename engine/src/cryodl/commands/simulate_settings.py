@@ -2,11 +2,46 @@
 
 from __future__ import annotations
 
-from cryodl.commands.simulate_recorded_config import MoleculesConfig, TiltSeriesConfig
+from typing import Any
+
+from cryodl.commands.simulate_particles_config import SimulateParticlesConfig
+from cryodl.commands.simulate_recorded_config import (
+    MoleculesConfig,
+    SimulateSubtomogramsConfig,
+    TiltSeriesConfig,
+)
 from cryodl.core.simulation.imaging import Reconstruction
 from cryodl.core.simulation.noise import NoiseSettings
 from cryodl.core.simulation.tilt_series import Optics, TiltScheme
 from cryodl.errors import ConfigError
+
+
+def population_of(config: SimulateParticlesConfig | SimulateSubtomogramsConfig) -> dict[str, Any]:
+    """Return the arguments of `PopulationSettings`.
+
+    Raises
+    ------
+    ConfigError
+        Shares that do not fit the structures.
+    """
+    return {
+        "structures": tuple(config.structure),
+        "number": config.number,
+        "box_size_px": config.box_size_px,
+        "pixel_size_angstrom": config.pixel_size,
+        "proportions": proportions_of(config),
+        "max_shift_px": config.max_shift_px,
+        "motion_degrees": config.motion,
+        "motion_steps": config.motion_steps,
+        "known_poses": config.poses,
+        "rotation_error_degrees": config.pose_error,
+        "shift_error_px": config.shift_error_px,
+        "contrast": config.contrast,
+        "intensity_scale": config.intensity_scale,
+        "intensity_offset": config.intensity_offset,
+        "equalise": config.equalise,
+        "resolution_angstrom": config.resolution,
+    }
 
 
 def tilt_scheme_of(config: TiltSeriesConfig) -> TiltScheme:

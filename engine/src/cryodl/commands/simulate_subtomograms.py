@@ -11,12 +11,17 @@ from cryodl.commands.simulate_recorded_config import SimulateSubtomogramsConfig
 from cryodl.commands.simulate_settings import (
     noise_of,
     optics_of,
-    proportions_of,
+    population_of,
     reconstruction_of,
     tilt_scheme_of,
 )
-from cryodl.commands.simulate_tables import finite, write_particle_table
-from cryodl.core.io.atomic import write_json
+from cryodl.commands.simulate_tables import (
+    finite,
+    names_of,
+    write_facts,
+    write_particle_table,
+    write_references,
+)
 from cryodl.core.io.mrc import write_volume
 from cryodl.core.run.figures import central_slices
 from cryodl.core.run.folder import RunFolder
@@ -56,30 +61,15 @@ def run_subtomograms(config: SimulateSubtomogramsConfig, run: RunFolder) -> None
 def settings_of(config: SimulateSubtomogramsConfig) -> SubtomogramSettings:
     """Return what the core takes."""
     return SubtomogramSettings(
-        structures=tuple(config.structure),
-        number=config.number,
-        box_size_px=config.box_size_px,
-        pixel_size_angstrom=config.pixel_size,
-        proportions=proportions_of(config),
-        max_shift_px=config.max_shift_px,
-        motion_degrees=config.motion,
-        motion_steps=config.motion_steps,
+        **population_of(config),
         junk_fraction=config.junk_fraction,
         neighbours=config.neighbours,
-        known_poses=config.poses,
-        rotation_error_degrees=config.pose_error,
-        shift_error_px=config.shift_error_px,
         imaging=config.imaging,
         scheme=tilt_scheme_of(config),
         optics=optics_of(config),
         reconstruction=reconstruction_of(config),
         noise=noise_of(config),
         defocus_spread_angstrom=config.defocus_spread,
-        contrast=config.contrast,
-        intensity_scale=config.intensity_scale,
-        intensity_offset=config.intensity_offset,
-        equalise=config.equalise,
-        resolution_angstrom=config.resolution,
     )
 
 
@@ -165,35 +155,20 @@ def _write_tables(
 def _write_truth(
     config: SimulateSubtomogramsConfig, run: RunFolder, simulator: SubtomogramSimulator
 ) -> None:
-    for number, states in enumerate(simulator.references(), start=1):
-        for state, reference in enumerate(states):
-            suffix = f"_state{state}" if len(states) > 1 else ""
-            run.write_map(
-                f"reference_class{number}{suffix}",
-                f"truth/reference_class{number}{suffix}.mrc",
-                reference,
-                pixel_size_angstrom=config.pixel_size,
-            )
+    write_references(run, simulator.references(), config.pixel_size)
     tilts = simulator.tilts()
     facts = {
         "parameters": config.fixed_values(),
         "snr_measured": finite(simulator.measured_snr()),
         "snr_meaning": "variance of the noise-free subtomogram inside the particle over the "
         "variance of the noise in the subtomogram, both means over the particles",
-        "classes": {
-            str(i + 1): [state.name for state in states]
-            for i, states in enumerate(simulator.structures)
-        },
+        "classes": names_of(simulator.structures),
         "tilt_angles_degrees": tilts.tilt_angles_degrees.tolist(),
         "dose_before_e_per_angstrom2": tilts.dose_e_per_angstrom2.tolist(),
         "pose": "x_particle = A x_reference - s, A and s of rlnAngle* and rlnOrigin*Angst",
     }
-    write_json(run.path("truth/truth.json"), facts)
-    run.add_file("truth", "truth/truth.json")
     run.add_file("data", "particles.star")
-    run.add_value("number", config.number)
-    run.add_value("snr", finite(simulator.measured_snr()))
-    run.add_value("pixel_size_angstrom", config.pixel_size)
+    write_facts(run, facts, number=config.number, pixel_size=config.pixel_size)
     run.add_value("box_size_px", config.box_size_px)
 
 

@@ -1,4 +1,4 @@
-"""STAR files of simulated particles, in the form of RELION 3.1."""
+"""Files of a simulation: the STAR file of RELION 3.1, the structures, and what is true."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from cryodl.core.io.atomic import write_json
 from cryodl.core.io.particles.dialects import ANGLES, ORIGINS_ANGSTROM
 from cryodl.core.io.particles.make import make_particles
 from cryodl.core.io.particles.model import ImageKind, ParticleSet
 from cryodl.core.io.particles.write import write_particles
+from cryodl.core.run.folder import RunFolder
+from cryodl.core.simulation.structures import Structure
 from cryodl.core.simulation.tilt_series import Optics
 
 
@@ -60,6 +63,39 @@ def write_particle_table(
         many = isinstance(values, (Sequence, np.ndarray)) and not isinstance(values, str)
         particles = particles.with_column(label, values if many else [values] * len(particles))
     write_particles(path, particles)
+
+
+def write_references(
+    run: RunFolder,
+    references: Sequence[Sequence[np.ndarray]] | np.ndarray,
+    pixel_size_angstrom: float,
+) -> None:
+    """Write the clean structures by class and state, (n, n, n) each."""
+    for number, states in enumerate(references, start=1):
+        for state, reference in enumerate(states):
+            key = f"reference_class{number}" + (f"_state{state}" if len(states) > 1 else "")
+            run.write_map(
+                key, f"truth/{key}.mrc", reference, pixel_size_angstrom=pixel_size_angstrom
+            )
+
+
+def names_of(structures: Sequence[Sequence[Structure]]) -> dict[str, list[str]]:
+    """Return the names of the states of each class, by its number."""
+    return {
+        str(number): [state.name for state in states]
+        for number, states in enumerate(structures, start=1)
+    }
+
+
+def write_facts(
+    run: RunFolder, facts: Mapping[str, Any], *, number: int, pixel_size: float
+) -> None:
+    """Write ``truth/truth.json``, and what of it belongs into the result."""
+    write_json(run.path("truth/truth.json"), dict(facts))
+    run.add_file("truth", "truth/truth.json")
+    run.add_value("number", number)
+    run.add_value("snr", facts["snr_measured"])
+    run.add_value("pixel_size_angstrom", pixel_size)
 
 
 def finite(value: float) -> float | None:

@@ -13,8 +13,8 @@ from cryodl.commands.simulate_settings import (
     reconstruction_of,
     tilt_scheme_of,
 )
-from cryodl.commands.simulate_tables import finite, write_particle_table
-from cryodl.core.io.atomic import write_json, write_text
+from cryodl.commands.simulate_tables import finite, write_facts, write_particle_table
+from cryodl.core.io.atomic import write_text
 from cryodl.core.io.mrc_stack import write_stack
 from cryodl.core.run.folder import RunFolder
 from cryodl.core.simulation.scene import SceneSettings
@@ -165,11 +165,7 @@ def _write_facts(config: SimulateTomogramConfig, run: RunFolder, result: Simulat
         "coordinates": "x y z in pixels from the first voxel: array[z, y, x]",
         "pose": "x_particle = A x_reference about the coordinate, A of rlnAngle*",
     }
-    write_json(run.path("truth/truth.json"), facts)
-    run.add_file("truth", "truth/truth.json")
-    run.add_value("number", len(result.classes))
-    run.add_value("snr", finite(result.snr))
-    run.add_value("pixel_size_angstrom", config.pixel_size)
+    write_facts(run, facts, number=len(result.classes), pixel_size=config.pixel_size)
 
 
 def _report(config: SimulateTomogramConfig, run: RunFolder, result: SimulatedTomogram) -> None:
