@@ -176,7 +176,63 @@ def predict(folder: Path, number: int) -> Iterator[tuple[str, ...]]:
         )
 
 
-CASES = {"star": (star, 1_000_000), "loader": (loader, 100_000), "predict": (predict, 512)}
+PLOT = """
+import sys, time
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from cryodl.methods.opus_tomo.figures import scatter
+from cryodl_plugin.viewers.latent_map import LatentModel, drawChosen, drawLatents
+count, random = int(sys.argv[1]), np.random.default_rng(0)
+columns = {f"pc{i}": random.normal(size=count) for i in range(1, 5)}
+columns |= {"cluster": random.integers(1, 9, count), "id": np.arange(count)}
+model, figure = LatentModel(columns), Figure((11.5, 6.2), dpi=100)
+FigureCanvasAgg(figure)
+axes, pictures = figure.subplots(1, 2)
+turn = np.linspace(0, 2 * np.pi, 200)
+line = [(0.3 * np.cos(t), 0.3 * np.sin(t)) for t in turn]
+def draw():
+    drawLatents(axes, model)
+    drawChosen(pictures, model)
+    figure.canvas.draw()
+def lasso():
+    model.clear()
+    model.lasso(line)
+    draw()
+def amounts():
+    model.colorBy = "pc2"
+    draw()
+def report():
+    drawn = scatter(model.places, {"a": columns["cluster"], "b": columns["pc1"]})
+    FigureCanvasAgg(drawn).draw()
+draw()
+for work in (draw, lasso, amounts, report):
+    started = time.process_time()
+    work()
+    print(work.__name__, time.process_time() - started)
+"""
+
+
+def plot(folder: Path, number: int) -> Iterator[tuple[str, ...]]:
+    """Draw many latents, and draw them again after a lasso."""
+    words = {
+        "draw": "window of the latent space: draw",
+        "lasso": "choose with the lasso and draw",
+        "amounts": "colour by an amount and draw",
+        "report": "figure of the report, two panels",
+    }
+    lines, _, memory = in_a_process(PLOT, number)
+    for line in lines:
+        name, seconds = line.split()
+        yield f"{number:,} points, {words[name]}", f"{float(seconds):.2f} s", f"{memory:.2f} GB"
+
+
+CASES = {
+    "plot": (plot, 100_000),
+    "star": (star, 1_000_000),
+    "loader": (loader, 100_000),
+    "predict": (predict, 512),
+}
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib import colormaps
 
-from cryodl_plugin.viewers.feature_map import MapModel
+from cryodl_plugin.viewers.feature_map import MapModel, drawPoints
 from cryodl_plugin.viewers.figures import BLUE, DARK, GREY, ORANGE
 
 KINDS = ("cluster", "class", "tomogram")
@@ -103,8 +103,7 @@ def drawLatents(axes, model):
     pale = ~model.chosen & (model.count() > 0)
     colors[pale, 3] = _PALE
     size = 26 if len(model.places) < 2000 else 6
-    edges = np.where(model.chosen[:, None], np.array([0, 0, 0, 0.9]), np.zeros(4))
-    axes.scatter(*model.places.T, c=colors, s=size, edgecolors=edges, linewidths=0.7)
+    drawPoints(axes, model.places, colors, model.chosen, size)
     if model.colorBy == "cluster":
         for cluster in model.clusterNumbers():
             x, y = np.median(model.places[model.clusters == cluster], axis=0)
