@@ -2,7 +2,9 @@
 
 import os
 
+from pwem.objects import SetOfVolumes, Volume
 from pyworkflow.protocol import params
+from pyworkflow.protocol.constants import LEVEL_ADVANCED
 from tomo.objects import AverageSubTomogram, SetOfSubTomograms
 
 from cryodl_plugin import convert, forms
@@ -27,7 +29,8 @@ class CryoDLProtOpusTrain(CryoDLProtTomography):
     one.
 
     *Outputs*: _subtomograms_ with their latents and, if asked for, corrected poses; _average_, the
-    average in these poses; _model_, the networks.
+    average in these poses; _model_, the networks; _motion_, where sub-units are named, how they
+    move.
 
     *Hints*: go on with *analyze states*. Correct the poses nearly always: their errors are the
     largest difference between particles. The preset *demo* takes minutes without a GPU for boxes up
@@ -45,6 +48,7 @@ class CryoDLProtOpusTrain(CryoDLProtTomography):
             "pixel_size",
             "box_size",
             "mask",
+            "bodies",
             "split",
             "tmp_prefix",
             "enc_input",
@@ -55,6 +59,7 @@ class CryoDLProtOpusTrain(CryoDLProtTomography):
         "subtomograms": SetOfSubTomograms,
         "average": AverageSubTomogram,
         "model": CryoDLModel,
+        "motion": SetOfVolumes,
     }
 
     # --- form ------------------------------------------------------------------------------
@@ -74,6 +79,17 @@ class CryoDLProtOpusTrain(CryoDLProtTomography):
             label="Solvent mask",
             help="Of the box of the subtomograms; it must hold all that may differ. Found from "
             "the average when there is none.\nCommand line: *--mask*",
+        )
+        form.addParam(
+            "inputBodies",
+            params.MultiPointerParam,
+            pointerClass="VolumeMask",
+            allowsNull=True,
+            expertLevel=LEVEL_ADVANCED,
+            label="Sub-units that move",
+            help="Soft masks of parts that move as rigid bodies, in the box of the subtomograms. "
+            "After the training their turns and shifts are learned from the latents.\n"
+            "Command line: *--bodies*",
         )
         self._addTiltRange(form)
         skip = self.fedNames() | {"tilt_min", "tilt_max"}
@@ -129,6 +145,15 @@ class CryoDLProtOpusTrain(CryoDLProtTomography):
         if mask is not None:
             data = convert.readMap(mask.getFileName())
             convert.writeMap(self._maskFile(), data, mask.getSamplingRate())
+        for body, path in zip(self.bodies(), self._bodyFiles()):
+            convert.writeMap(path, convert.readMap(body.getFileName()), body.getSamplingRate())
+
+    def bodies(self):
+        """Return the masks of sub-units."""
+        return [pointer.get() for pointer in self.inputBodies if pointer.get() is not None]
+
+    def _bodyFiles(self):
+        return [self.inputFile(f"body{i + 1}.mrc") for i in range(len(self.bodies()))]
 
     def _starFile(self):
         return self.inputFile("particles.star")
@@ -146,12 +171,21 @@ class CryoDLProtOpusTrain(CryoDLProtTomography):
             values.update(tilt_min=known[0], tilt_max=known[1])
         if self.inputMask.get() is not None:
             values["mask"] = self._maskFile()
+        if self.bodies():
+            values["bodies"] = self._bodyFiles()
         return values
 
     def _ownSettings(self):
         mask = self.inputMask.get()
         state = [] if mask is None else [mask.getFileName(), *forms.fileState(mask.getFileName())]
-        return {"sets": self.setState(self.inputSubTomograms.get()), "mask": state}
+        bodies = [
+            [body.getFileName(), *forms.fileState(body.getFileName())] for body in self.bodies()
+        ]
+        return {
+            "sets": self.setState(self.inputSubTomograms.get()),
+            "mask": state,
+            "bodies": bodies,
+        }
 
     # --- outputs ---------------------------------------------------------------------------
 
@@ -179,7 +213,20 @@ class CryoDLProtOpusTrain(CryoDLProtTomography):
         )
         self.note([f"{left} particles were left out." if left else ""])
         outputs = {"subtomograms": output, "average": average, "model": model}
+        if result.get("bodies_series"):
+            outputs["motion"] = self._motion(result, source.getSamplingRate())
         self.define(outputs, [self.inputSubTomograms, self.inputMask])
+
+    def _motion(self, result, sampling):
+        """Return the densities along the motion of the sub-units, in order."""
+        output = SetOfVolumes.create(self._getPath(), prefix="motion")
+        output.setSamplingRate(sampling)
+        for number in range(1, len(result["bodies_series"]) + 1):
+            volume = Volume(objLabel=f"motion {number}")
+            volume.setFileName(result[f"bodies_{number}"])
+            volume.setSamplingRate(sampling)
+            output.append(volume)
+        return output
 
     def latentsFile(self):
         """Return the file of the latents; it is there once the run has ended."""
@@ -204,11 +251,14 @@ class CryoDLProtOpusTrain(CryoDLProtTomography):
         if box and (len(set(box)) > 1 or box[0] % 2):
             words = " x ".join(map(str, box))
             errors.append(f"*Subtomograms*: found {words} voxels, expected even cubes.")
-        if mask is not None and box:
-            size = convert.mapDimensions(mask.getFileName())
-            if size != box:
+        for name, one in [
+            ("Solvent mask", mask),
+            *(("Sub-units that move", body) for body in self.bodies()),
+        ]:
+            size = convert.mapDimensions(one.getFileName()) if one is not None else None
+            if one is not None and box and size != box:
                 errors.append(
-                    f"*Solvent mask*: found {size[0] if size else '?'} px, expected {box[0]} px as "
+                    f"*{name}*: found {size[0] if size else '?'} px, expected {box[0]} px as "
                     "the subtomograms have; make it from their average."
                 )
         return errors
@@ -258,6 +308,8 @@ class CryoDLProtOpusTrain(CryoDLProtTomography):
                 f"{result['median_move_px']:.2f} px in the median"
                 + ("." if self.writePoses.get() else ", not in the output.")
             )
+        for number, turned in enumerate(result.get("bodies_range_degrees", []), start=1):
+            lines.append(f"Sub-unit {number} turns by {turned:.0f}° between the extremes.")
         return [*lines, *self.notes(), *super()._summaryOf(result)]
 
     def _methods(self):

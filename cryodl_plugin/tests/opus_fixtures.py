@@ -41,7 +41,7 @@ class OpusTest(TomographyTest):
         self.proj._storeProtocol(prot)
         return prot
 
-    def finishedTraining(self, **values):
+    def finishedTraining(self, subUnits=False, **values):
         """Return a training whose engine has moved every particle by 2 Å along x."""
         prot = self.store(self.training(**{"estpose": True, **values}))
         os.makedirs(prot.enginePath("epochs"), exist_ok=True)
@@ -87,6 +87,12 @@ class OpusTest(TomographyTest):
         ]
         numbers = {"particles": count, "spread": 0.16, "collapsed": False}
         poses = {"median_turn_degrees": 1.5, "median_move_px": 0.5, "direction_leakage": 0.01}
+        if subUnits:
+            series = {f"bodies_{i}": f"bodies_0{i}.mrc" for i in (1, 2, 3)}
+            for name in series.values():
+                convert.writeMap(prot.enginePath(name), blobs(), IMAGE_SAMPLING)
+            numbers.update(bodies_series=list(series.values()), bodies_range_degrees=[25.2])
+            names.update(series)
         return self.finish(
             prot, {**names, "files": sorted(names.values()), **numbers, **poses}, rows
         )

@@ -80,6 +80,27 @@ class TestTrain(OpusTest):
         self.assertIn("one end", words)
         self.assertEqual(self.training().validate(), [])
 
+    def testSubUnits(self):
+        """Masks go to the engine in order, and its densities into a set."""
+        from pwem.objects import VolumeMask
+        from pyworkflow.object import Pointer
+
+        path = self.temporary("arm.mrc")
+        convert.writeMap(path, convert.sphereMask(32, 8), IMAGE_SAMPLING)
+        mask = VolumeMask()
+        mask.setFileName(path)
+        mask.setSamplingRate(IMAGE_SAMPLING)
+        self.source._defineOutputs(armMask=mask)
+        prot = self.training()
+        prot.inputBodies.append(Pointer(value=self.source, extended="armMask"))
+        self.assertEqual(prot.validate(), [])
+        self.store(prot).convertInputStep("x")
+        (body,) = prot.engineParameters()["bodies"]
+        self.assertEqual(convert.mapDimensions(body), (32, 32, 32))
+        done = self.finishedTraining(subUnits=True)
+        self.assertEqual(done.motion.getSize(), 3)
+        self.assertIn("Sub-unit 1 turns by 25°", "\n".join(done.summary()))
+
 
 class TestStates(OpusTest):
     """Clusters become classes, series sets of volumes, choices sets of particles."""

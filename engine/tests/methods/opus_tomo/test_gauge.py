@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from cryodl.core.geometry.rotations import random_rotations
 from cryodl.methods.opus_tomo.gauge import foretold, latent_features, view_features
-from cryodl.methods.opus_tomo.motions import corrected_poses, moved, undone
 
 COUNT = 200
 
@@ -47,18 +45,3 @@ def test_latents_that_follow_the_view_do_so_no_more(rng):
     assert np.corrcoef(clean[:, 0], states)[0, 1] > 0.97
     opposite = view_features(-views)
     np.testing.assert_allclose(opposite, view_features(views))
-
-
-def test_what_is_undone_was_never_done(rng):
-    rotations, shifts = random_rotations(5, rng), rng.standard_normal((5, 3))
-    vectors, moves = 0.2 * rng.standard_normal((5, 3)), rng.standard_normal((5, 3))
-    there = corrected_poses(rotations, shifts, vectors, moves)
-    back = corrected_poses(*there, *undone(vectors, moves))
-    np.testing.assert_allclose(back[0], rotations, atol=1e-12)
-    np.testing.assert_allclose(back[1], shifts, atol=1e-12)
-    density = torch.zeros(1, 16, 16, 16)
-    density[0, 5:11, 6:12, 5:10] = 1.0
-    forth = [torch.as_tensor(a[:1]).float() for a in (vectors, moves)]
-    again = [torch.as_tensor(a[:1]).float() for a in undone(vectors, moves)]
-    same = moved(moved(density, *forth), *again)
-    assert np.corrcoef(same.ravel(), density.ravel())[0, 1] > 0.93

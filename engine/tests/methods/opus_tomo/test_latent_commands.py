@@ -69,7 +69,7 @@ def train_words(data: Path, output: Path, *more: str) -> list[str]:
 @pytest.fixture(scope="module")
 def trained(data) -> Path:
     output = data / "trained"
-    words = ["--epochs", "12", "--estpose", "--pose-rounds", "1", "--keep-every", "5"]
+    words = ["--epochs", "12", "--estpose", "--keep-every", "5"]
     run_command(train_words(data, output, *words))
     return output
 
@@ -137,6 +137,8 @@ def test_volumes_overlay_the_consensus(trained, analyzed, tmp_path):
         words = ["--kind", kind, "--steps", "3", "--output", str(output)]
         run_command(["opus-tomo", "volumes", str(analyzed), *words])
         names = result(output)["volumes"]
+        assert -0.5 <= result(output)["agreement_with_linear"] <= 1
+        assert "What a linear method sees" in (output / "report.html").read_text()
         assert len(names) == (2 if kind == "kmeans" else 3)
         volumes = [read_volume(output / name) for name in names]
         consensus = read_volume(trained / "consensus.mrc").data
@@ -156,6 +158,19 @@ def test_the_table_says_what_is_known(analyzed):
     assert not {"class", "defocus", "id"} & set(names)  # of which nothing is known here
     labels = [int(line.split(",")[2]) for line in lines]
     assert labels == read_particles(analyzed / "particles.star").classes.tolist()
+
+
+def test_umap_where_it_is_installed(trained, tmp_path, capsys):
+    words = ["opus-tomo", "analyze", str(trained), "--umap", "--clusters", "2"]
+    words += ["--output", str(tmp_path / "o")]
+    try:
+        import umap  # noqa: F401
+    except ImportError:
+        assert main(words) == 2
+        assert "pip install umap-learn" in capsys.readouterr().err
+        return
+    run_command(words)
+    assert "umap1" in (tmp_path / "o" / "latents.csv").read_text().splitlines()[0]
 
 
 def test_an_earlier_epoch(data, trained, tmp_path, capsys):
@@ -208,6 +223,7 @@ def test_select_by_cluster_and_by_lasso(analyzed, tmp_path):
     words = ["opus-tomo", "select", str(analyzed), "--lasso", str(lasso)]
     run_command([*words, "--output", str(tmp_path / "l")])
     assert result(tmp_path / "l")["selected"] == COUNT
+    assert 0 < result(tmp_path / "l")["shared_with_linear"] < COUNT  # one of two linear clusters
     assert main([*words, "--invert", "--output", str(tmp_path / "i")]) == 2
 
 
@@ -246,6 +262,26 @@ def test_other_ways_run(data, tmp_path, words):
     run_command(train_words(data, tmp_path / "o", "--epochs", "1", "--no-refine-latents", *words))
     found = result(tmp_path / "o")
     assert np.isfinite(found["spread"]) and found["particles"] == COUNT
+
+
+def test_named_sub_units_move(data, tmp_path, capsys):
+    z, y, x = np.mgrid[:N, :N, :N] - N // 2
+    arm, far = tmp_path / "arm.mrc", tmp_path / "far.mrc"
+    inside = (x < 0) & (x**2 + y**2 + z**2 < 30)
+    write_volume(arm, inside.astype(np.float32), pixel_size_angstrom=PIXEL)
+    write_volume(far, (x + y + z > 18).astype(np.float32), pixel_size_angstrom=PIXEL)
+    words = train_words(data, tmp_path / "o", "--epochs", "1", "--no-refine-latents")
+    run_command([*words, "--bodies", str(arm)])
+    lines = (tmp_path / "o" / "bodies.csv").read_text().splitlines()
+    assert lines[0].startswith("name,body1_angle,body1_turn_x") and len(lines) == COUNT + 1
+    found = result(tmp_path / "o")
+    assert len(found["bodies_series"]) == 7 and len(found["bodies_range_degrees"]) == 1
+    volume = read_volume(tmp_path / "o" / found["bodies_series"][3])
+    consensus = read_volume(tmp_path / "o" / "consensus.mrc").data
+    assert np.corrcoef(volume.data.ravel(), consensus.ravel())[0, 1] > 0.8
+    capsys.readouterr()
+    assert main([*words, "--bodies", str(far), "--overwrite"]) == 2
+    assert "found no sub-unit within the solvent mask" in capsys.readouterr().err
 
 
 @pytest.mark.slow

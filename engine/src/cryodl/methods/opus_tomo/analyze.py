@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cryodl.core.evaluation.partitions import adjusted_rand_index
 from cryodl.core.io.atomic import atomic_path
 from cryodl.core.io.particles.model import ParticleSet
 from cryodl.core.io.particles.read import read_particles
@@ -16,6 +15,7 @@ from cryodl.core.io.particles.write import write_particles
 from cryodl.core.run.folder import RunFolder
 from cryodl.errors import ConfigError
 from cryodl.methods.opus_tomo.clusters import cluster, principal_components, silhouette
+from cryodl.methods.opus_tomo.comparison import compare_clusters
 from cryodl.methods.opus_tomo.config import AnalyzeConfig
 from cryodl.methods.opus_tomo.figures import bars, scatter
 from cryodl.methods.opus_tomo.leakage import direction_leakage
@@ -163,7 +163,8 @@ def _report(
             figure.savefig(temporary, format="png", dpi=110)
         run.add_file(f"figure_{Path(name).stem}", f"figures/{name}")
     run.add_value("figures", "figures")
-    _compare(run, latents["linear"], points, labels, tilt)
+    mixed = {"cluster of the latents": labels, "angle to the beam": tilt}
+    compare_clusters(run, latents["linear"], points, labels, mixed)
     report.table(
         ["cluster", "particles", "half 1", "half 2", "central particle"],
         _cluster_rows(particles, training, labels, centres),
@@ -172,30 +173,6 @@ def _report(
         "k-means always finds as many clusters as it is asked for. Compare their densities "
         "(cryodl opus-tomo volumes), and average their particles, before you believe them."
     )
-
-
-def _compare(
-    run: RunFolder,
-    linear: NDArray[np.float32],
-    points: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    tilt: NDArray[np.float64],
-) -> None:
-    """Show what a linear method would have found."""
-    theirs, _ = cluster(linear, int(labels.max()))
-    run.report.figure(
-        scatter(linear[:, :2], {"cluster of the latents": labels, "angle to the beam": tilt}),
-        "What a linear method sees: the first two principal components of the residuals. If the "
-        "clusters are as clear here, the network adds little but the densities.",
-    )
-    run.report.table(
-        ["", "network", "linear"],
-        [
-            ["silhouette", silhouette(points, labels), silhouette(linear, theirs)],
-            ["same cluster (adjusted Rand index)", "", adjusted_rand_index(labels, theirs)],
-        ],
-    )
-    run.add_value("agreement_with_linear", adjusted_rand_index(labels, theirs))
 
 
 def _cluster_rows(

@@ -3,50 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
 from cryodl.core.volumes.masks import estimate_mask
-from cryodl.methods.opus_tomo.canonical import Canonical, half_shells
+from cryodl.methods.opus_tomo.canonical import half_shells
 from cryodl.methods.opus_tomo.data import ParticleStore
 from cryodl.methods.opus_tomo.density import Scene
 from cryodl.methods.opus_tomo.stacks import noise_factor
 
-_FLOOR = 0.02  # of the largest weight, as a Wiener filter
+FLOOR = 0.02  # of the largest weight, as a Wiener filter
 _NOISE_PARTICLES = 256
 _WELL_SEEN = 0.05
 _MASK_EXTEND_PX = 2.0
 _MASK_EDGE_PX = 3.0
-
-
-@dataclass(frozen=True)
-class Sums:
-    """What an average is made of, to take single particles out of it again.
-
-    Attributes
-    ----------
-    data, weight : (c, c, c // 2 + 1)
-        Sums of N and D over all particles.
-    share : same shape
-        Wiener filter.
-    """
-
-    data: NDArray[np.complex64]
-    weight: NDArray[np.float32]
-    share: NDArray[np.float32]
-
-    def without(self, particle: Canonical, mask: NDArray[np.float32]) -> NDArray[np.complex64]:
-        """Return the transform of the masked average of all the others.
-
-        A particle is drawn to its own noise in an average, and so to the pose that it had.
-        """
-        rest = _divided(self.data - particle.data, self.weight - particle.weight) * self.share
-        volume = scipy.fft.irfftn(rest, s=mask.shape) * mask
-        found: NDArray[np.complex64] = scipy.fft.rfftn(volume).astype(np.complex64)
-        return found
 
 
 def make_scene(
@@ -54,7 +25,7 @@ def make_scene(
     mask: NDArray[np.float32] | None = None,
     *,
     progress: Callable[[float], None] | None = None,
-) -> tuple[Scene, Sums]:
+) -> Scene:
     """Average all particles and measure the noise.
 
     Parameters
@@ -77,9 +48,7 @@ def make_scene(
     c = store.sampling.crop_px
     halves = [_divided(data[i], weight[i]) for i in (0, 1)]
     share = signal_share(halves[0], halves[1])
-    both = data.sum(axis=0), weight.sum(axis=0)
-    sums = Sums(both[0].astype(np.complex64), both[1].astype(np.float32), share.astype(np.float32))
-    average = _divided(*both) * share
+    average = _divided(data.sum(axis=0), weight.sum(axis=0)) * share
     consensus = np.fft.irfftn(average, s=(c,) * 3).astype(np.float32)
     if mask is None:
         mask = estimate_mask(
@@ -91,13 +60,13 @@ def make_scene(
     noise = noise_by_shell(store, consensus * mask)
     if store.are_stacks:
         noise *= np.float32(noise_factor(c))
-    return Scene(consensus, mask.astype(np.float32), noise), sums
+    return Scene(consensus, mask.astype(np.float32), noise)
 
 
 def _divided(
     data: NDArray[np.complexfloating], weight: NDArray[np.floating]
 ) -> NDArray[np.complexfloating]:
-    return data / (weight + _FLOOR * max(float(weight.max()), 1e-30))
+    return data / (weight + FLOOR * max(float(weight.max()), 1e-30))
 
 
 def signal_share(

@@ -1,7 +1,8 @@
-"""Poses between the rounds of a training: fitted, judged, freed of what belongs to the states."""
+"""Poses before a training: fitted, judged, freed of what belongs to the states."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,121 +10,101 @@ import torch
 from numpy.typing import NDArray
 
 from cryodl.core.run.folder import RunFolder
+from cryodl.methods.opus_tomo.baseline import linear_components
+from cryodl.methods.opus_tomo.belief import believe
 from cryodl.methods.opus_tomo.data import ParticleStore
 from cryodl.methods.opus_tomo.gauge import foretold, latent_features
 from cryodl.methods.opus_tomo.latents import Latents
-from cryodl.methods.opus_tomo.motions import corrected_poses, undone
-from cryodl.methods.opus_tomo.poses import Corrections, Goal, PosePrior, fit_poses, judge_fits
+from cryodl.methods.opus_tomo.motions import corrected_poses
+from cryodl.methods.opus_tomo.poses import PosePrior, fit_poses
+from cryodl.methods.opus_tomo.regression import Regression, basis_of
 
 if TYPE_CHECKING:
     from cryodl.methods.opus_tomo.train import Training
 
-_NEIGHBOURS = 8
+_LINEAR = 2  # components that are fitted along with the poses
+_SPAN = 0.2  # of the progress
 
 
-def correct(training: Training, run: RunFolder, latents: Latents | None, words: str) -> None:
-    """Fit each pose to the average of the others, or to the density of its neighbours' latents.
+def correct(
+    training: Training, run: RunFolder, average: Callable[[Training, RunFolder, float], None]
+) -> None:
+    """Correct poses before the training: by the average, then also by what varies linearly.
 
-    As much of the corrections is made as helps on frequencies that were not fitted. What latents
-    foretell of those that were made, now or before, is given back to the densities.
+    Poses are fitted to an average once only: where parts move, they would follow the motion. What
+    is fitted along foretells a part of the errors, which is left to the densities.
+
+    Parameters
+    ----------
+    training, run
+        Whose poses are corrected.
+    average : callable
+        Averages the particles again; told the progress.
     """
-    _fit(training, run, latents, words)
-    if latents is not None:
-        _give_back(training, run, latents)
-
-
-def _fit(training: Training, run: RunFolder, latents: Latents | None, words: str) -> None:
+    if training.mask is None:
+        return
     config, sampling = training.config, training.sampling
     working = sampling.render_px / sampling.box_px
-    run.log(f"correcting each pose {words}")
-    if training.sums is None:
-        return
-    goal: Goal = training.sums if latents is None else of_neighbours(latents)
     prior = PosePrior(config.sigma_rotation, config.sigma_shift * working)
-    earlier = corrections_so_far(training)
-    model, store, device = training.model, training.store, training.device
-    worth = judge_fits(model, store, goal, prior, device, earlier=earlier)
-    run.log(
-        f"frequencies that are not fitted gain {worth.gain:.2f} +- {worth.error:.2f} a particle "
-        f"by {worth.rotation:.0%} of the rotations and {worth.shift:.0%} of the shifts"
-    )
-    if worth.gain <= 0:
-        return
-    found = fit_poses(
-        model,
-        store,
-        goal,
-        prior,
-        device,
-        earlier=earlier,
-        progress=lambda done: run.progress(0.8 + 0.1 * done, "correcting poses"),
-    )
-    vectors, shifts = worth.rotation * found.vectors, worth.shift * found.shifts_px
-    _apply(training, run, Corrections(vectors, shifts, found.gained))
+    amounts = np.zeros((len(training.store), 0))
+    for number in range(config.pose_rounds):
+        run.log(f"correcting each pose against the others, {number + 1}")
+        if number and not amounts.shape[1]:
+            amounts = linear_components(training.model, training.store, _LINEAR).astype(float)
+        earlier = corrections_so_far(training)
+        fits = fit_poses(
+            training.model,
+            training.store,
+            Regression(training.store, training.mask, basis_of(amounts)).without,
+            prior,
+            training.device,
+            earlier=earlier,
+        )
+        amounts = fits.amounts
+        found = believe(fits, prior, earlier)
+        run.log(
+            f"frequencies that are not fitted gain {found.gain:.2f} +- {found.deviation:.2f} a "
+            f"particle, where the others count {found.trust:.0%}"
+        )
+        extra = foretold(found.errors, latent_features(amounts), config.seed)
+        _apply(training, run, found.errors - extra)
+        average(training, run, _SPAN * (number + 1) / config.pose_rounds)
 
 
-def of_neighbours(latents: Latents) -> NDArray[np.float32]:
-    """Return the mean latents of each particle's nearest others, (n, zdim).
-
-    Its own latent knows its noise, and the density of that draws it to the pose that it has.
-    """
-    count = min(_NEIGHBOURS, len(latents.mean) - 1)
-    found = np.empty_like(latents.mean)
-    for row, place in enumerate(latents.scaled):
-        distance = ((latents.scaled - place) ** 2).sum(axis=1)
-        distance[row] = np.inf
-        found[row] = latents.mean[np.argpartition(distance, count - 1)[:count]].mean(axis=0)
-    return found
-
-
-def _give_back(training: Training, run: RunFolder, latents: Latents) -> None:
-    """Take out of the poses what the latents foretell of them: it belongs to the densities."""
-    so_far = corrections_so_far(training)
-    extra = foretold(so_far, latent_features(latents.scaled), training.config.seed)
-    if not extra.any():
-        return
-    vectors, shifts = undone(extra[:, :3], extra[:, 3:])
-    run.log("what latents foretell of the corrections is left to the densities:")
-    _apply(training, run, Corrections(vectors, shifts, np.ones(len(extra))))
-
-
-def _apply(training: Training, run: RunFolder, found: Corrections) -> None:
-    """Put the particles into corrected poses."""
+def _apply(training: Training, run: RunFolder, errors: NDArray[np.float64]) -> None:
+    """Put the particles into the poses that were given, less their errors (n, 6)."""
     sampling = training.sampling
-    particles, pixel = training.store.particles, sampling.pixel_size_angstrom
-    moves_px = found.shifts_px * (sampling.box_px / sampling.render_px)
+    given, pixel = training.checked.particles, sampling.pixel_size_angstrom
+    before = total_corrections(training)
+    moves_px = errors[:, 3:] * (sampling.box_px / sampling.render_px)
     rotations, shifts = corrected_poses(
-        particles.rotations, particles.shifts_angstrom / pixel, found.vectors, moves_px
-    )
-    angles = np.degrees(np.linalg.norm(found.vectors, axis=1))
-    lengths = np.linalg.norm(moves_px, axis=1)
-    run.log(
-        f"poses corrected by {np.median(angles):.2f} degrees and {np.median(lengths):.2f} px in "
-        f"the median; {np.mean(found.gained > 0):.0%} of the particles fit better"
+        given.rotations, given.shifts_angstrom / pixel, errors[:, :3], moves_px
     )
     training.store = ParticleStore(
-        particles.with_poses(rotations, shifts * pixel),
+        given.with_poses(rotations, shifts * pixel),
         training.checked.settings,
         sampling,
         training.checked.sign,
         training.config.cache_gb,
         training.device,
     )
+    angles, lengths = total_corrections(training)
+    run.log(
+        f"poses corrected by {np.median(angles):.2f} degrees and {np.median(lengths):.2f} px in "
+        f"the median, before by {np.median(before[0]):.2f} and {np.median(before[1]):.2f}"
+    )
 
 
-def last_correction(training: Training, run: RunFolder, latents: Latents) -> None:
-    """Correct the poses a last time, by the corrector or by fitting."""
-    if training.config.pose_method == "local":
-        correct(training, run, latents, "against its neighbours")
-        return
+def correct_by_network(training: Training, run: RunFolder, latents: Latents) -> None:
+    """Correct the poses by the published corrector."""
     head = training.model.network.pose_head
-    if head is not None:
-        with torch.no_grad():
-            found = head(torch.as_tensor(latents.pose_mean)).double().numpy()
-        found -= found.mean(axis=0)
-        scale = training.model.crop_px / training.model.network.size.template_px
-        corrections = Corrections(found[:, :3], found[:, 3:] * scale, np.ones(len(found)))
-        _apply(training, run, corrections)
+    if head is None:
+        return
+    with torch.no_grad():
+        found = head(torch.as_tensor(latents.pose_mean)).double().numpy()
+    found -= found.mean(axis=0)
+    found[:, 3:] *= training.model.crop_px / training.model.network.size.template_px
+    _apply(training, run, found)
 
 
 def corrections_so_far(training: Training) -> NDArray[np.float64]:

@@ -55,7 +55,7 @@ def latent_features(latents: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return latents (n, d) that mean something, and their squares, of mean zero."""
     latents = np.asarray(latents, dtype=np.float64)
     deviations = latents.std(axis=0)
-    chosen = np.flatnonzero(deviations > max(_MEANS_SOMETHING * deviations.max(), 1e-12))
+    chosen = np.flatnonzero(deviations > max(_MEANS_SOMETHING * deviations.max(initial=0.0), 1e-12))
     values = latents[:, chosen[:_MOST_DIMENSIONS]]
     values = (values - values.mean(axis=0)) / (values.std(axis=0) + 1e-12)
     squares = values**2 - (values**2).mean(axis=0)

@@ -67,11 +67,3 @@ def corrected_poses(
     """
     turned = rotations @ rotation_matrices(torch.as_tensor(vectors, dtype=torch.float64)).numpy()
     return turned, shifts_px - np.einsum("nij,nj->ni", rotations, moves_px)
-
-
-def undone(
-    vectors: NDArray[np.float64], moves_px: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the motions (-w, -C^T t) that undo motions (w, t)."""
-    turns = rotation_matrices(torch.as_tensor(vectors, dtype=torch.float64)).numpy()
-    return -vectors, -np.einsum("nji,nj->ni", turns, moves_px)

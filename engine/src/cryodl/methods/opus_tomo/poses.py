@@ -16,17 +16,13 @@ from torch import Tensor
 
 from cryodl.core.geometry.resample import rotate_spline, spline_coefficients
 from cryodl.methods.opus_tomo.canonical import density_of, half_weights
-from cryodl.methods.opus_tomo.consensus import Sums
 from cryodl.methods.opus_tomo.data import ParticleStore
 from cryodl.methods.opus_tomo.density import DensityModel
 from cryodl.methods.opus_tomo.losses import misfit
 
-Goal = Sums | NDArray[np.float32]
+Goal = Callable[[int], tuple[NDArray[np.complex64], NDArray[np.float64]]]
 _ITERATIONS = 3
-_MOST_SIGMAS = 4.0  # a correction beyond this is not believed
 _ROOM_PX = 2.0  # around the mask: a density that is blurred reaches beyond it
-_SHARES = ((0.0, 0.0), (0.0, 0.5), (0.0, 1.0), (0.35, 0.5), (0.35, 1.0), (0.7, 1.0), (1.0, 1.0))
-_JUDGED = 48  # particles by which corrections are judged
 _BLOCK = 6  # frequencies; noise of a particle in half the box spreads over two
 
 
@@ -45,15 +41,31 @@ class PosePrior:
 
 
 @dataclass(frozen=True)
-class Corrections:
-    """Motions of the densities: rotation vectors in radians and shifts in working voxels, (n, 3).
+class Fits:
+    """What particles say of the errors of the poses that were given.
 
-    `gained` is by how much the misfit of each fell, in units of the noise.
+    About the best fit the misfit of an error x (rotation vector and shift) is ``x C x - 2 s x``
+    with curvature C and slope s, of three sets of frequencies: all, half of them, and the middles
+    of the blocks of the other half.
+
+    Attributes
+    ----------
+    best : (n, 6)
+        The most likely, with the prior.
+    curvature : (n, 3, 6, 6)
+        In units of the noise.
+    slope : (n, 3, 6)
+        About no error at all.
+    amounts : (n, k)
+        Of what may be added to the density, fitted along: a pose that is fitted to a state in
+        which the particle is not, or a state to a wrong pose, would stay wrong. Curvature and
+        slope hold for the pose whatever they are.
     """
 
-    vectors: NDArray[np.float64]
-    shifts_px: NDArray[np.float64]
-    gained: NDArray[np.float64]
+    best: NDArray[np.float64]
+    curvature: NDArray[np.float64]
+    slope: NDArray[np.float64]
+    amounts: NDArray[np.float64]
 
 
 def fit_poses(
@@ -65,15 +77,16 @@ def fit_poses(
     *,
     earlier: NDArray[np.float64] | None = None,
     progress: Callable[[float], None] | None = None,
-) -> Corrections:
+) -> Fits:
     """Fit a small motion of each particle's density.
 
     Parameters
     ----------
     model, store
-        A trained model and all particles.
-    goal : Sums or (n, zdim)
-        Each is fitted to the average of the others, or to the density of a latent.
+        For mask and noise, and all particles in the poses that are now believed.
+    goal : callable
+        Gives what a particle is fitted to, by its index: transforms (1 + k, c, c, c // 2 + 1) of
+        a density and of what may be added to it, and about how much of each is, (k,).
     prior : PosePrior
         Expected errors.
     device : str
@@ -83,79 +96,20 @@ def fit_poses(
         the errors of the poses that were given, not of those that are now believed.
     progress : callable, optional
         Told the fraction that is done.
-
-    Returns
-    -------
-    Corrections
-        Their mean is taken off, for a turn that all share is none of the particles' errors. Zero
-        where a correction did not improve the fit or was too large to be believed.
     """
     tell = progress or (lambda fraction: None)
     model.to(device).eval()
     fit = _Fit(model, prior, torch.device(device))
     rows = []
     for index in range(len(store)):
-        seen, data, weight = fit.particle(store, goal, index)
+        batch = {k: v.to(device) for k, v in store.stacked(np.array([index])).items()}
+        data, weight = model.whitened(batch["data"], batch["weight"])
+        parts, known = goal(index)
         before = np.zeros(6) if earlier is None else earlier[index]
-        rows.append(fit.motion(seen, data, weight, before))
+        rows.append(fit.motion(torch.as_tensor(parts, device=device), known, data, weight, before))
         tell((index + 1) / len(store))
     model.to("cpu")
-    found = np.stack(rows)
-    moving = found[:, 6] > 0
-    if moving.any():
-        found[moving, :6] -= found[moving, :6].mean(axis=0)
-    return Corrections(found[:, :3], found[:, 3:6], found[:, 6])
-
-
-@dataclass(frozen=True)
-class Worth:
-    """How much of corrections is to be believed.
-
-    Attributes
-    ----------
-    rotation, shift : float
-        Shares from 0 to 1 of the corrections that fit best where they were not fitted.
-    gain, error : float
-        By how much the misfit falls there, a particle, in units of the noise; its standard error.
-    """
-
-    rotation: float
-    shift: float
-    gain: float
-    error: float
-
-
-def judge_fits(
-    model: DensityModel,
-    store: ParticleStore,
-    goal: Goal,
-    prior: PosePrior,
-    device: str = "cpu",
-    *,
-    earlier: NDArray[np.float64] | None = None,
-) -> Worth:
-    """Judge corrections by frequencies to which they were not fitted.
-
-    Some particles are fitted in half of the blocks of Fourier space, as on a chess board, and
-    judged in the middles of the other half, with several shares of the correction. The arguments
-    are those of `fit_poses`.
-    """
-    model.to(device).eval()
-    fit = _Fit(model, prior, torch.device(device))
-    fitted, judged = (part.to(device) for part in _chess_board(model.crop_px))
-    gains = []
-    for index in np.unique(np.linspace(0, len(store) - 1, _JUDGED).astype(int)):
-        seen, data, weight = fit.particle(store, goal, int(index))
-        before = np.zeros(6) if earlier is None else earlier[index]
-        motion = fit.motion(seen, data * fitted, weight * fitted, before)[:6]
-        shares = [np.repeat(pair, 3) * motion for pair in _SHARES]
-        gains.append(fit.gains(seen, data * judged, weight * judged, shares))
-    model.to("cpu")
-    found = np.array(gains)
-    best = int(found.mean(axis=0).argmax())
-    rotation, shift = _SHARES[best]
-    error = float(found[:, best].std() / np.sqrt(len(found)))
-    return Worth(rotation, shift, float(found[:, best].mean()), error)
+    return Fits(*(np.stack(part) for part in zip(*rows, strict=True)))
 
 
 def _chess_board(edge: int) -> tuple[Tensor, Tensor]:
@@ -175,7 +129,7 @@ class _Fit:
     """The fit of one particle after another, with what they share."""
 
     def __init__(self, model: DensityModel, prior: PosePrior, device: torch.device) -> None:
-        self.model, self.prior = model, prior
+        self.prior, self.edge = prior, model.crop_px
         c = model.crop_px
         axis = torch.arange(c, device=device, dtype=torch.float32) - c // 2
         z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
@@ -188,108 +142,95 @@ class _Fit:
                 k[:, None, None].expand(c, c, c // 2 + 1),
             ]
         )
-        self.count = half_weights(c, device)
-        self.mask = model.mask.cpu().numpy()
+        count = half_weights(c, device).expand(c, c, c // 2 + 1)
+        self.parts = [count, *(count * part.to(device) for part in _chess_board(c))]
         radius = self.points.norm(dim=0)
         self.inside = radius <= float(radius[model.mask > 0.05].max()) + _ROOM_PX
 
     @torch.no_grad()
-    def particle(
-        self, store: ParticleStore, goal: Goal, index: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the transform of what a particle is to show, and its whitened N and D."""
-        model, device = self.model, self.points.device
-        batch = {k: v.to(device) for k, v in store.stacked(np.array([index])).items()}
-        data, weight = model.whitened(batch["data"], batch["weight"])
-        if isinstance(goal, Sums):
-            others = goal.without(store.canonical(index), self.mask)
-            return torch.as_tensor(others, device=device)[None], data, weight
-        own = torch.as_tensor(goal[index : index + 1], device=device)
-        return model.seen(model.decode(own)), data, weight
-
-    @torch.no_grad()
-    def gains(
-        self, seen: Tensor, data: Tensor, weight: Tensor, motions: list[NDArray[np.float64]]
-    ) -> list[float]:
-        """Return by how much the misfit falls when a density moves, for each motion."""
-        from scipy.spatial.transform import Rotation
-
-        start = density_of(seen, self.model.crop_px)[0]
-        coefficients = spline_coefficients(start)
-        values = []
-        for motion in (np.zeros(6), *motions):
-            matrix = Rotation.from_rotvec(motion[:3]).as_matrix()
-            density = self._moved(start, coefficients, matrix, motion[3:])
-            transform = torch.fft.rfftn(density)[None]
-            values.append(float(misfit(transform, data, weight)[0][0]))
-        return [values[0] - value for value in values[1:]]
-
-    @torch.no_grad()
     def motion(
-        self, seen: Tensor, data: Tensor, weight: Tensor, before: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """Return rotation vector, shift and by how much the misfit fell, (7,)."""
-        from scipy.spatial.transform import Rotation
-
-        start = density_of(seen, self.model.crop_px)[0]
-        coefficients = spline_coefficients(start)
-        turn, shift = Rotation.identity(), np.zeros(3)
-        best, first = np.zeros(6), np.inf
-        lowest = np.inf
-        for iteration in range(_ITERATIONS + 1):
-            now = self._moved(start, coefficients, turn.as_matrix(), shift)
-            transform = torch.fft.rfftn(now)
-            parameters = np.concatenate([turn.as_rotvec(), shift])
-            unlikely = float((self.prior.precision * (parameters + before) ** 2).sum())
-            value = float(misfit(transform[None], data, weight)[0][0]) + unlikely
-            if iteration == 0:
-                first = value
-            if value < lowest:
-                lowest, best = value, parameters
-            if iteration == _ITERATIONS:
-                break
-            step = self._step(now, transform, data[0], weight[0], parameters + before)
-            small = Rotation.from_rotvec(step[:3])
-            turn, shift = small * turn, small.apply(shift) + step[3:]
-        sigmas = np.sqrt(self.prior.precision) * np.abs(best + before)
-        if not (sigmas < _MOST_SIGMAS).all():
-            return np.zeros(7)
-        return np.append(best, first - lowest)
-
-    def _moved(
-        self, start: Tensor, coefficients: Tensor, matrix: NDArray[np.float64], shift: NDArray
-    ) -> Tensor:
-        if np.allclose(matrix, np.eye(3), atol=1e-9) and not shift.any():
-            return start
-        turned = rotate_spline(coefficients, matrix, self.inside)
-        x, y, z = (float(s) for s in shift)
-        phase = -(self.waves[0] * x + self.waves[1] * y + self.waves[2] * z)
-        moved = torch.fft.rfftn(turned) * torch.polar(torch.ones_like(phase), phase)
-        return density_of(moved[None], self.model.crop_px)[0]
-
-    def _step(
         self,
-        now: Tensor,
-        transform: Tensor,
+        parts: Tensor,
+        known: NDArray[np.float64],
         data: Tensor,
         weight: Tensor,
-        parameters: NDArray[np.float64],
-    ) -> NDArray[np.float64]:
-        c = self.model.crop_px
-        slopes = density_of(1j * self.waves * transform, c)  # by x, y, z
+        before: NDArray[np.float64],
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Return error of the given pose, curvatures, slopes and amounts, as `Fits` has them."""
+        from scipy.spatial.transform import Rotation
+
+        amounts = known.copy()
+        precision = np.concatenate([self.prior.precision, np.ones(len(known))])
+        turn, shift = Rotation.identity(), np.zeros(3)
+        best, terms, lowest = np.concatenate([before, amounts]), None, np.inf
+        for iteration in range(_ITERATIONS + 1):
+            weights = torch.as_tensor(amounts, dtype=torch.float32, device=parts.device)
+            start = density_of(parts[0] + torch.tensordot(weights + 0j, parts[1:], 1), self.edge)
+            transform = torch.fft.rfftn(self._moved(start, turn.as_matrix(), shift))
+            error = np.concatenate([turn.as_rotvec() + before[:3], shift + before[3:], amounts])
+            value = float(misfit(transform[None], data, weight)[0][0])
+            value += float((precision * error**2).sum())
+            last = iteration == _ITERATIONS
+            if value < lowest or not last:
+                changes = torch.cat([self._changes(transform), self._shifted(parts[1:], shift)])
+                found = self._terms(changes, transform, data[0], weight[0])
+            if value < lowest:
+                lowest, best, terms = value, error, found
+            if last:
+                break
+            step = np.linalg.solve(
+                found[0][0] + np.diag(precision), found[1][0] - precision * error
+            )
+            small = Rotation.from_rotvec(step[:3])
+            turn, shift = small * turn, small.apply(shift) + step[3:6]
+            amounts = amounts + step[6:]
+        if terms is None:
+            return before, np.zeros((3, 6, 6)), np.zeros((3, 6)), known
+        curvature, slope = terms
+        return (best[:6], *_any_amounts(curvature, slope + curvature @ best), best[6:])
+
+    def _changes(self, transform: Tensor) -> Tensor:
+        """Return by how much a density changes when it turns and moves, transforms (6, ...)."""
+        slopes = density_of(1j * self.waves * transform, self.edge)  # by x, y, z
         x, y, z = self.points
         dx, dy, dz = slopes
         # A turn by w moves what is at x to x + w x x.
         turns = torch.stack([z * dy - y * dz, x * dz - z * dx, y * dx - x * dy])
-        changes = torch.fft.rfftn(torch.cat([turns, -slopes]), dim=(-3, -2, -1))
-        rest = data - weight * transform
+        found: Tensor = torch.fft.rfftn(torch.cat([turns, -slopes]), dim=(-3, -2, -1))
+        return found
+
+    def _shifted(self, transforms: Tensor, shift: NDArray[np.float64]) -> Tensor:
+        x, y, z = (float(s) for s in shift)
+        phase = -(self.waves[0] * x + self.waves[1] * y + self.waves[2] * z)
+        return transforms * torch.polar(torch.ones_like(phase), phase)
+
+    def _moved(self, start: Tensor, matrix: NDArray[np.float64], shift: NDArray) -> Tensor:
+        if np.allclose(matrix, np.eye(3), atol=1e-9) and not shift.any():
+            return start
+        turned = rotate_spline(spline_coefficients(start), matrix, self.inside)
+        return density_of(self._shifted(torch.fft.rfftn(turned)[None], shift), self.edge)[0]
+
+    def _terms(
+        self, changes: Tensor, transform: Tensor, data: Tensor, weight: Tensor
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return curvature and slope of the misfit about a density, for each set of frequencies."""
         flat = torch.view_as_real(changes).flatten(1)
-        weights = (weight * self.count)[..., None].expand(*weight.shape, 2).reshape(-1)
-        rests = torch.view_as_real(rest * self.count).flatten()
-        curvature = ((flat * weights) @ flat.T).double().cpu().numpy()
-        slope = (flat @ rests).double().cpu().numpy()
-        precision = self.prior.precision
-        step: NDArray[np.float64] = np.linalg.solve(
-            curvature + np.diag(precision), slope - precision * parameters
-        )
-        return step
+        rest = data - weight * transform
+        curvatures, slopes = [], []
+        for part in self.parts:
+            weights = (weight * part)[..., None].expand(*weight.shape, 2).reshape(-1)
+            rests = torch.view_as_real(rest * part).flatten()
+            curvatures.append(((flat * weights) @ flat.T).double().cpu().numpy())
+            slopes.append((flat @ rests).double().cpu().numpy())
+        return np.stack(curvatures), np.stack(slopes)
+
+
+def _any_amounts(
+    curvature: NDArray[np.float64], slope: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return curvature and slope of the pose alone, whatever the amounts, which are normal."""
+    pose, cross = curvature[:, :6, :6], curvature[:, :6, 6:]
+    inner = curvature[:, 6:, 6:] + np.eye(curvature.shape[-1] - 6)
+    lever = np.swapaxes(np.linalg.solve(inner, np.swapaxes(cross, 1, 2)), 1, 2)
+    moved = np.einsum("kij,kj->ki", lever, slope[:, 6:])
+    return pose - lever @ np.swapaxes(cross, 1, 2), slope[:, :6] - moved

@@ -14,6 +14,7 @@ from cryodl.core.io.particles.write import write_particles
 from cryodl.core.run.folder import RunFolder
 from cryodl.errors import ConfigError, InputError
 from cryodl.methods.opus_tomo.analyzed import Analysis, open_analysis
+from cryodl.methods.opus_tomo.comparison import compare_selection
 from cryodl.methods.opus_tomo.config import SelectConfig
 from cryodl.methods.opus_tomo.figures import scatter
 
@@ -50,6 +51,8 @@ def run_select(config: SelectConfig, run: RunFolder) -> None:
     if places.shape[1] == 2:
         kinds = np.where(chosen, "taken", "left")
         run.report.figure(scatter(places, {"selection": kinds}), "The selection among the latents.")
+    labels = analysis.arrays["labels"]
+    compare_selection(run, analysis.training.latents["linear"], chosen, int(labels.max()))
     run.log(f"{len(kept)} of {len(particles)} particles")
 
 

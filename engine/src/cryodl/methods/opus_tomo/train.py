@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +15,11 @@ from cryodl.core.training.loop import FitResult, fit
 from cryodl.core.training.seeds import numpy_generator
 from cryodl.core.training.settings import TrainingSettings
 from cryodl.errors import InputError
+from cryodl.methods.opus_tomo.bodies import body_masks, move_bodies
 from cryodl.methods.opus_tomo.canonical import Sampling
 from cryodl.methods.opus_tomo.config import TrainConfig
-from cryodl.methods.opus_tomo.consensus import Sums, make_scene
-from cryodl.methods.opus_tomo.correcting import correct, last_correction
+from cryodl.methods.opus_tomo.consensus import make_scene
+from cryodl.methods.opus_tomo.correcting import correct, correct_by_network
 from cryodl.methods.opus_tomo.data import ParticleSource, ParticleStore, Plan
 from cryodl.methods.opus_tomo.density import DensityModel
 from cryodl.methods.opus_tomo.inputs import (
@@ -37,7 +37,7 @@ from cryodl.methods.opus_tomo.presets import Choices, choose, memory_gb, render_
 from cryodl.methods.opus_tomo.step import LatentStep, StepSettings
 from cryodl.methods.opus_tomo.train_report import report_training
 
-_TRAINING_SHARE = 0.75  # of the progress
+_BEFORE = 0.2  # of the progress, for averages and poses
 
 
 @dataclass
@@ -54,8 +54,6 @@ class Training:
         What is trained.
     members, held : (n,) int
         Particles that are trained on and that are held out.
-    sums : Sums or None
-        What the consensus is made of.
     history : list of dict
         Metrics of each epoch.
     """
@@ -70,7 +68,6 @@ class Training:
     held: NDArray[np.intp]
     mask: NDArray[np.float32] | None
     device: str
-    sums: Sums | None = None
     history: list[dict[str, float]] = field(default_factory=list)
 
 
@@ -86,24 +83,18 @@ def run_train(config: TrainConfig, run: RunFolder) -> None:
     """
     training = _begin(config, run)
     local = config.estpose and config.pose_method == "local"
-    for number in range(config.pose_rounds if local else 0):
-        correct(training, run, None, f"against the consensus, {number + 1}")
-        _set_scene(training, run, 0.0)
-    step: LatentStep | None = None
-    rounds = _rounds(config, training.choices.epochs)
-    for number, (first, epochs) in enumerate(rounds):
-        step = _round(training, run, number, first, epochs, step)
-        _leave_out_nothing(training, step)
-        if local and number + 1 < len(rounds):
-            correct(training, run, _encoded(training, run, 0), "against its neighbours")
-            _set_scene(training, run, 0.8)
-    if config.estpose:
-        last_correction(training, run, _encoded(training, run, 0))
+    if local:
+        correct(training, run, _set_scene)
+    step = _fitted(training, run)
+    _leave_out_nothing(training, step)
+    if config.estpose and not local:
+        correct_by_network(training, run, _encoded(training, run, 0))
         _set_scene(training, run, 0.85)
     latents = _encoded(training, run, training.choices.refine_steps)
     run.progress(0.92, "writing results")
     linear = write_outputs(training, run, latents)
     report_training(training, run, latents, linear)
+    move_bodies(training, run, latents)
 
 
 def _begin(config: TrainConfig, run: RunFolder) -> Training:
@@ -125,6 +116,7 @@ def _begin(config: TrainConfig, run: RunFolder) -> Training:
         config, choices, checked, sampling, store, model, members, held, working, str(device)
     )
     _set_scene(training, run, 0.0)
+    body_masks(training)  # what is wrong with them is told before a training of hours
     return training
 
 
@@ -180,18 +172,10 @@ def split_particles(
     return np.flatnonzero(~held), np.flatnonzero(held)
 
 
-def _rounds(config: TrainConfig, epochs: int) -> list[tuple[int, int]]:
-    """Return first epoch and number of epochs of each round; poses are corrected in between."""
-    local = config.estpose and config.pose_method == "local"
-    count = min(2 if local else 1, epochs)
-    edges = np.round(np.linspace(0, epochs, count + 1)).astype(int)
-    return [(int(a), int(b - a)) for a, b in pairwise(edges)]
-
-
 def _set_scene(training: Training, run: RunFolder, fraction: float) -> None:
     """Average the particles in their poses and give the model what they have in common."""
     run.progress(fraction, "averaging particles")
-    scene, training.sums = make_scene(
+    scene = make_scene(
         training.store,
         training.mask,
         progress=lambda done: run.progress(fraction + 0.05 * done, "averaging particles"),
@@ -207,36 +191,23 @@ def _set_scene(training: Training, run: RunFolder, fraction: float) -> None:
         model.input_scale.fill_(float(values[:, model.mask > 0.5].std()))
 
 
-def _round(
-    training: Training,
-    run: RunFolder,
-    number: int,
-    first: int,
-    epochs: int,
-    before: LatentStep | None,
-) -> LatentStep:
+def _fitted(training: Training, run: RunFolder) -> LatentStep:
     config, choices, store = training.config, training.choices, training.store
     plan = Plan(
         training.members,
         choices.batch_size,
         choices.epochs,
-        first,
-        config.beta,
-        config.cycles,
-        config.seed,
+        rise=config.beta,
+        cycles=config.cycles,
+        seed=config.seed,
     )
     processes = choose_devices(config.devices).processes
     steps = plan.steps_per_epoch(processes)
     directions = torch.as_tensor(store.rotations[:, 2])  # A^T z
     step = LatentStep(training.model, _step_settings(training), directions)
-    if before is not None:
-        step.bank.copy_(before.bank)
-        step.encoded.copy_(before.encoded)
-        step.snr.copy_(before.snr)
-    share = _TRAINING_SHARE / choices.epochs
     settings = TrainingSettings(
         steps_per_epoch=steps,
-        epochs=epochs,
+        epochs=choices.epochs,
         learning_rate=choices.learning_rate,
         weight_decay=0.0,
         schedule=choices.schedule,
@@ -244,11 +215,10 @@ def _round(
         precision=config.precision,
         devices=config.devices,
         launcher=config.launcher,
-        seed=config.seed + number,
-        phase=f"round{number + 1}",
-        first_step=first * steps,
-        progress_span=(0.05 + share * first, 0.05 + share * (first + epochs)),
-        signature={"preset": config.preset, "zdim": choices.size.zdim, "round": number},
+        seed=config.seed,
+        phase="states",
+        progress_span=(_BEFORE, 0.85),
+        signature={"preset": config.preset, "zdim": choices.size.zdim},
     )
     every = config.keep_every or choices.epochs
     monitor = Monitor(
@@ -258,12 +228,12 @@ def _round(
         Path(run.folder),
         config.tmp_prefix,
         tuple(range(every, choices.epochs, every)),
-        first,
+        0,
         description_of(training),
     )
     source = ParticleSource(store, plan, steps)
     result: FitResult = fit(step, source, settings, run, resume=config.resume, validate=monitor)
-    training.history += [{**e, "epoch": e["epoch"] + first} for e in result.history]
+    training.history = result.history
     training.model = step.model
     return step
 

@@ -14,6 +14,7 @@ from cryodl.core.training.devices import choose_devices
 from cryodl.errors import ConfigError
 from cryodl.methods.opus_tomo.analyzed import Analysis, open_analysis
 from cryodl.methods.opus_tomo.clusters import along_component
+from cryodl.methods.opus_tomo.comparison import compare_clusters, compare_component
 from cryodl.methods.opus_tomo.config import VolumesConfig
 from cryodl.methods.opus_tomo.density import DensityModel, load_model
 from cryodl.methods.opus_tomo.figures import volume_rows
@@ -57,6 +58,7 @@ def run_volumes(config: VolumesConfig, run: RunFolder) -> None:
     run.add_value("volumes", [f"{name}.mrc" for name in names])
     _write_script(run, list(written))
     _report(config, run, written)
+    _compare(config, run, analysis)
 
 
 def chosen_latents(
@@ -113,6 +115,17 @@ def _write_script(run: RunFolder, names: list[str]) -> None:
     text = f"{first}\nvolume style surface\nvseries play #1 direction oscillate\n"
     run.add_file("chimerax", "series.cxc")
     write_text(run.path("series.cxc"), text)
+
+
+def _compare(config: VolumesConfig, run: RunFolder, analysis: Analysis) -> None:
+    arrays, linear = analysis.arrays, analysis.training.latents["linear"]
+    run.report.heading("What a linear method sees")
+    if config.kind == "kmeans":
+        labels = arrays["labels"]
+        compare_clusters(run, linear, arrays["points"], labels, {"cluster": labels})
+    else:
+        along = arrays["projections"][:, config.number - 1]
+        compare_component(run, linear, along, f"component {config.number}")
 
 
 def _report(config: VolumesConfig, run: RunFolder, written: dict[str, NDArray[np.float32]]) -> None:

@@ -177,7 +177,7 @@ class TrainConfig(ParticleInput):
         expert=True,
     )
     pose_rounds: int = parameter(
-        2, help="Corrections before the last.", group="Poses", expert=True, ge=1, le=10
+        3, help="Corrections before the training.", group="Poses", expert=True, ge=1, le=10
     )
     sigma_rotation: float = parameter(
         3.0, help="Expected error of the rotations.", unit="degrees", group="Poses", gt=0, le=20
@@ -191,6 +191,14 @@ class TrainConfig(ParticleInput):
         "axis either way, weighted by how well they fit.",
         group="Poses",
         original="--pose-hypotheses",
+        expert=True,
+    )
+    bodies: list[Path] | None = parameter(
+        None,
+        help="Soft masks of sub-units that move as rigid bodies, one MRC file each, in the box of "
+        "the particles. After the training their turns and shifts are learned from the latents.",
+        group="Motions",
+        original="--masks",
         expert=True,
     )
     cache_gb: float = parameter(
