@@ -23,6 +23,7 @@ from cryodl.core.training.checkpoint import (
     write_checkpoint,
 )
 from cryodl.core.training.launch import OutOfDeviceMemory
+from cryodl.core.training.memory import is_small, step_memory
 from cryodl.core.training.optimizers import make_optimizer, set_learning_rate
 from cryodl.core.training.precision import Precision
 from cryodl.core.training.progress import Pace, best_epoch, duration, patience_is_over
@@ -138,6 +139,8 @@ class Trainer:
             if self.step == 0:
                 self._save()  # to begin again after a failure, and to learn of a full disk now
             self.run.log(self._opening())
+            if not self._finished():
+                self._say_memory()
 
     def _restore(self) -> None:
         newest = read_newest(self.folder)
@@ -170,6 +173,21 @@ class Trainer:
             f"{settings.steps_per_epoch} steps, {place.world_size} x {place.device.type}, "
             f"{torch.get_num_threads()} threads, precision {settings.precision}"
         )
+
+    def _say_memory(self) -> None:
+        """Tell what a step will need, before it is made."""
+        batch = self.source.batch(self.step, 0, self.place.rank, self.place.world_size)
+        piece = split(batch, self.parts)[0][0]
+        if self.settings.compile or is_small(self.core, piece):
+            return
+        averaged = self.average is not None
+        found = step_memory(self.core, piece, self.precision, is_averaged=averaged)
+        items = max((t.shape[0] for t in piece.values() if t.ndim), default=1)
+        room = ""
+        if self.place.device.type == "cuda":
+            free = torch.cuda.mem_get_info(self.place.device)[0] / 2**30
+            room = f"; {free:.1f} GB are free on the GPU"
+        self.run.log(f"Memory: {found.words(items)}{room}")
 
     # --- one epoch -------------------------------------------------------------------------
 
