@@ -121,7 +121,7 @@ def test_star_keeps_everything_and_gains_poses(data, trained):
     table = after.blocks[after.particle_block]
     assert list(table["myColumn"]) == list(range(COUNT))
     assert "cdlLatent1" in table and "optics" in after.blocks
-    assert not np.allclose(after.rotations, before.rotations)
+    assert not np.allclose(after.shifts_angstrom, before.shifts_angstrom)
 
     def error(particles):
         rest = particles.shifts_angstrom / PIXEL - np.load(data / "shifts.npy")

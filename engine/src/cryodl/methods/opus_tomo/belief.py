@@ -18,7 +18,7 @@ from cryodl.methods.opus_tomo.poses import Fits, PosePrior
 
 _WIDTHS = (0.05, 0.15, 0.3, 0.5, 0.75, 1.0)  # of the rotations, in units of the expected error
 _ROUNDS = 30
-_TRUST = (0.2, 0.35, 0.6, 1.0)
+_TRUST = (0.0, 0.1, 0.2, 0.35, 0.6, 1.0)
 _MOST_SIGMAS = 4.0  # an error beyond this is not believed
 
 
@@ -31,7 +31,8 @@ class Belief:
     errors : (n, 6)
         Rotation vectors and shifts in working voxels.
     trust : float
-        What the fits count, from 0 to 1; 0 where they do not help on frequencies left out.
+        What the fits count for the rotations, from 0 to 1; 0 too where not even shifts that were
+        fitted help on frequencies left out.
     gain, deviation : float
         By how much the misfit falls there from that of the given poses, a particle, in units of
         the noise; its standard error.
@@ -56,18 +57,19 @@ def believe(fits: Fits, prior: PosePrior, earlier: NDArray[np.float64]) -> Belie
         What was believed before; kept for particles whose fits are not to be believed. Where no
         fits help on frequencies that were not fitted, the poses are as they were given.
     """
-    _, fitted, judged = (fits.curvature[:, k] for k in range(3))
-    _, slope, against = (fits.slope[:, k] for k in range(3))
-    best, chosen = 0.0, np.zeros(len(earlier))
+    (whole, fitted, judged), (every, slope, against) = (
+        np.swapaxes(part, 0, 1) for part in (fits.curvature, fits.slope)
+    )
+    best, chosen = None, np.zeros(len(earlier))
     for trust in _TRUST:
         # Against what was given: what was believed before was fitted to these frequencies too.
-        gains = -_misfit(likely_errors(fitted, slope, prior, trust), judged, against)
+        gains = -_misfit(_trusted(fitted, slope, prior, trust), judged, against)
         if gains.mean() > chosen.mean():
             best, chosen = trust, gains
     deviation = float(chosen.std() / np.sqrt(len(chosen)))
-    if not best:
+    if best is None:
         return Belief(np.zeros_like(earlier), 0.0, 0.0, deviation)
-    errors = likely_errors(fits.curvature[:, 0], fits.slope[:, 0], prior, best)
+    errors = _trusted(whole, every, prior, best)
     far = (np.sqrt(prior.precision) * np.abs(fits.best) >= _MOST_SIGMAS).any(axis=1)
     errors[far] = earlier[far]
     # A turn that all share is none of the particles' errors.
@@ -111,6 +113,18 @@ def likely_errors(
         weights /= weights.sum(axis=1, keepdims=True)
         shares = (weights.sum(axis=0) + 1) / (len(weights) + len(_WIDTHS))
     errors: NDArray[np.float64] = np.einsum("nw,nwk->nk", weights, found)
+    return errors
+
+
+def _trusted(
+    curvature: NDArray[np.float64], slope: NDArray[np.float64], prior: PosePrior, trust: float
+) -> NDArray[np.float64]:
+    """Return likely errors, with rotations for which the fits count less.
+
+    Shifts are fitted with so much more certainty that they would decide for both.
+    """
+    errors = likely_errors(curvature, slope, prior)
+    errors[:, :3] = likely_errors(curvature, slope, prior, trust)[:, :3] if trust else 0.0
     return errors
 
 

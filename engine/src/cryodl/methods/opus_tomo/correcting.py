@@ -22,7 +22,8 @@ from cryodl.methods.opus_tomo.regression import Regression, basis_of
 if TYPE_CHECKING:
     from cryodl.methods.opus_tomo.train import Training
 
-_LINEAR = 2  # components that are fitted along with the poses
+_LINEAR = 4  # components, at most, that are fitted along with the poses
+_EACH = 25  # particles for each of them
 _SPAN = 0.2  # of the progress
 
 
@@ -47,10 +48,11 @@ def correct(
     working = sampling.render_px / sampling.box_px
     prior = PosePrior(config.sigma_rotation, config.sigma_shift * working)
     amounts = np.zeros((len(training.store), 0))
+    components = min(_LINEAR, len(training.store) // _EACH)
     for number in range(config.pose_rounds):
         run.log(f"correcting each pose against the others, {number + 1}")
-        if number and not amounts.shape[1]:
-            amounts = linear_components(training.model, training.store, _LINEAR).astype(float)
+        if number and components and not amounts.shape[1]:
+            amounts = linear_components(training.model, training.store, components).astype(float)
         earlier = corrections_so_far(training)
         fits = fit_poses(
             training.model,

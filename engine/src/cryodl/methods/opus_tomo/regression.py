@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from cryodl.methods.opus_tomo.consensus import FLOOR, signal_share
 from cryodl.methods.opus_tomo.data import ParticleStore
 
-_MOST_DIMENSIONS = 2
-_MEANS_SOMETHING = 0.2  # of the largest deviation of a latent
+_MOST_DIMENSIONS = 4
+_MEANS_SOMETHING = 0.05  # of the largest deviation of a latent
 
 
 def basis_of(latents: NDArray[np.floating]) -> NDArray[np.float64]:
