@@ -46,7 +46,8 @@ from cryodl.core.volumes.averaging import WedgeAverage
 from cryodl.core.volumes.masks import soft_sphere
 from cryodl.core.volumes.particle_average import AverageSettings
 
-PIXEL, RADIUS_PX, MAX_SHIFT_PX, BATCH = 13.0, 14, 4.0, 8
+# Shifts up to 4 px along each axis reach 6.9 px from the centre.
+PIXEL, RADIUS_PX, MAX_SHIFT_PX, BATCH = 13.0, 14, 6.0, 8
 HEADER = ("map", "SNR", "kind", "median degrees", "within 10", "or of the pseudo two-fold",
           "median px")  # fmt: skip
 

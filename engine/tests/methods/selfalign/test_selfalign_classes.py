@@ -155,3 +155,12 @@ def test_boxes_that_were_cut_rotated_are_aligned_and_averaged_like_others(tmp_pa
     found = read_particles(out / "aligned.star")
     errors = angular_distance_degrees(found.rotations, poses)
     assert np.median(errors) < 5 and errors.max() < 15
+    # Each against the next: both boxes and both wedges are turned.
+    table["cdlTemplateName"] = np.roll(table["rlnImageName"].to_numpy(), 1)
+    write_star(tmp_path / "pairs.star", {**blocks, "particles": table})
+    words = ["selfalign", "align", "--pairs", str(tmp_path / "pairs.star"), *FAST]
+    assert main([*words, "--output", str(tmp_path / "pairs")]) == 0
+    found = read_particles(tmp_path / "pairs" / "aligned.star")
+    true = np.array(poses) @ np.swapaxes(np.roll(poses, 1, axis=0), 1, 2)
+    errors = angular_distance_degrees(found.rotations, true)
+    assert np.median(errors) < 8 and np.sort(errors)[-2] < 15

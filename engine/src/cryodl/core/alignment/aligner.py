@@ -12,24 +12,30 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from cryodl.core.alignment.candidates import Candidates, distinct, gather, merge
-from cryodl.core.alignment.reference import Reference, Turned, as_real
-from cryodl.core.alignment.refinement import Step, local_search, polish
-from cryodl.core.alignment.rotation_grid import ball, even_rotations
+from cryodl.core.alignment.expectation import expected_pose
+from cryodl.core.alignment.grid_scores import GridScores
+from cryodl.core.alignment.lookalikes import APART_DEGREES, chosen_lookalikes, with_lookalikes
+from cryodl.core.alignment.reference import MapReference, Reference, as_real
+from cryodl.core.alignment.refinement import Step, local_search, polish, shift_search
+from cryodl.core.alignment.rotation_grid import spacing_degrees
 from cryodl.core.alignment.spectra import Observations
 from cryodl.core.geometry.symmetry import symmetry_matrices
 from cryodl.errors import ConfigError
 
 Mode = Literal["exhaustive", "auto", "refine"]
-# Rotations that are scored in one pass, to bound the memory.
-_ROTATIONS_OF_A_PASS = 1152
 _SHORTLIST = 96
-# Share of the information that the first round from coarse to fine needs.
-_ENOUGH = 0.4
+# Share of the information that a coarse band has after which a few candidates are enough.
+_PLENTY = 0.7
+# Where it has not, so many rotations of the grid are scored again in a wider band.
+_AGAIN, _AGAIN_SHARE = 1024, 0.6
 # From coarse to fine a candidate is left behind when its score is less than such a share of the
 # best, by more than the noise of scores may do.
 _SHARES = (0.77, 0.86, 0.92)
+_PATIENT, _MANY = (0.6, 0.77, 0.86), 48
 _NOISE = 0.5
 _APART_DEGREES = 5.0
+# Poses are known better than this where noise does not matter much.
+_BLURRED_DEGREES = 1.5
 
 
 @dataclass(frozen=True)
@@ -135,8 +141,9 @@ class Aligner:
         self.reference, self.settings, self.is_likelihood = reference, settings, is_likelihood
         self.points = reference.points
         self._group = symmetry_matrices(settings.symmetry)
-        self._cached: tuple[Tensor, dict[tuple[int, int], list[Turned]]] | None = None
-        self._grids: dict[int, Tensor] = {}
+        self._grid = GridScores(reference, settings.symmetry, settings.max_shift_px)
+        self.alike: Candidates | None = None
+        self._alike_power: Tensor | None = None
 
     def align(
         self,
@@ -175,9 +182,9 @@ class Aligner:
     def proposals(self, seen: Observations, rotations: Tensor, keep: int) -> Candidates:
         """Score rotations (b, c, 3, 3) with all shifts in the coarse band and keep the best."""
         count = self.points.within(min(self.settings.coarse_shell, self.points.max_shell))
-        shifts = self._shifts(self.settings.coarse_shell)
+        shifts = self._grid.shifts(self.settings.coarse_shell)
         turned = self.reference.turned(rotations.to(self.points.xyz), count, seen.power)
-        scores, place = self._scored(seen.first(count), [turned], shifts)
+        scores, place = self._grid.scored(seen.first(count), [turned], shifts)
         found = Candidates(rotations.to(scores), shifts[place], scores)
         return distinct(found, keep, 5.0, self._group)
 
@@ -199,11 +206,17 @@ class Aligner:
         if settings.is_thorough:
             keep, most, apart = 6 * keep, 2 * most, _APART_DEGREES
             wider = (shell + self.points.max_shell) // 2
+        if self._wide(seen.power, shell) > shell:
+            keep = max(keep, _MANY)
         found = self._grid_search(seen, settings.rotations, shell, keep, spacing)
         if given is not None:
             found = merge(found, given)
-        for step, band in ((spacing / 2, shell), (spacing / 4, wider)):
-            found = local_search(self.reference, seen, found, self._step(step, band))
+        shell, share = self._wide(seen.power, shell), 0.0
+        if shell > wider:
+            wider, share = shell, _PATIENT[0]
+        for degrees, band in ((spacing / 2, shell), (spacing / 4, wider)):
+            step = self._step(degrees, band, is_rough=True)
+            found = local_search(self.reference, seen, found, step, self._alive(found, share))
         found = distinct(found, most, apart, self._group)
         return self._in_the_whole_band(seen, found, spacing / 5)
 
@@ -212,16 +225,19 @@ class Aligner:
         low = min(settings.auto_shell, self.points.max_shell)
         shell = min(settings.coarse_shell, self.points.max_shell)
         keep, rotations = settings.auto_candidates, settings.auto_rotations
-        if self._told(seen.power, low) < _ENOUGH:
-            low = shell
-        spacing = spacing_degrees(rotations)
+        spacing, wide, shares = spacing_degrees(rotations), self._wide(seen.power, shell), _SHARES
+        if wide > shell:
+            # Fine detail: off the grid by a little, the right candidate scores much less.
+            low, shares, keep = shell, _PATIENT, _MANY
         found = given
         if found is None:
             found = self._grid_search(seen, rotations, low, keep, spacing)
+        if wide > shell:
+            low = shell = wide
         middle = (shell + self.points.max_shell) // 2
         stages = ((2, low, 6, spacing / 2), (4, shell, 2, 20.0), (7, middle, 2, 20.0))
-        for share, (part, band, most, apart) in zip(_SHARES, stages):
-            step = self._step(spacing / part, band)
+        for share, (part, band, most, apart) in zip(shares, stages):
+            step = self._step(spacing / part, band, is_rough=True)
             found = local_search(self.reference, seen, found, step, self._alive(found, share))
             found = distinct(found, most, apart, self._group)
         return found
@@ -237,86 +253,109 @@ class Aligner:
         shell = min(self.settings.coarse_shell, self.points.max_shell)
         step = self.settings.local_degrees
         if step > 4:
-            given = local_search(self.reference, seen, given, self._step(step, shell))
+            rough = self._step(step, shell, is_rough=True)
+            given = local_search(self.reference, seen, given, rough)
             step /= 2
         return self._in_the_whole_band(seen, given, step)
 
     def _in_the_whole_band(self, seen: Observations, found: Candidates, step: float) -> Candidates:
         """Score all in the whole band, and go on with the best two."""
         whole, last = self.points.max_shell, 2 * self.settings.finest_degrees
-        found = local_search(self.reference, seen, found, self._step(step, whole))
-        if self.settings.is_thorough:
-            found = local_search(self.reference, seen, found, self._step(0.7 * last, whole))
+        steps = [step, 0.7 * last] if self.settings.is_thorough else [step]
+        for degrees in steps:
+            rough = self._step(degrees, whole, is_rough=True)
+            found = local_search(self.reference, seen, found, rough)
         found = distinct(found, 2, 20.0, self._group)
         while step > last:
             step = max(step / 2, last)
             found = local_search(self.reference, seen, found, self._step(step, whole))
         return found
 
+    def _expected(self, seen: Observations, best: Candidates, spread: Tensor) -> Candidates:
+        """Move poses that noise has blurred to the mean of those that it allows."""
+        rows = torch.nonzero(spread > _BLURRED_DEGREES)[:, 0]
+        if len(rows) == 0:
+            return best
+        chosen = Candidates(best.rotations[rows], best.shifts[rows], best.scores[rows])
+        limit = self.settings.max_shift_px + 1
+        step = Step(0.0, 0.4, len(self.points), limit, is_rough=True)
+        moved = expected_pose(self.reference, seen.chosen(rows), chosen, spread[rows], step)
+        for whole, part in zip(best, moved):
+            whole[rows] = part
+        return best
+
+    def _settled(self, seen: Observations, found: Candidates) -> Candidates:
+        """Bring those still in the race to their tops, with those that look like the best."""
+        whole, last = self.points.max_shell, 2 * self.settings.finest_degrees
+        found, steps = distinct(found, 2, 20.0, self._group), [last]
+        alike = self._lookalikes(seen)
+        if alike is not None:
+            first = Candidates(found.rotations[:, :1], found.shifts[:, :1], found.scores[:, :1])
+            found = merge(found, with_lookalikes(first, alike))
+            steps = [2 * last, last, last]
+        for number, degrees in enumerate(steps, 1):
+            step = self._step(degrees, whole, is_rough=number < 3)
+            alive = self._alive(found, _SHARES[1])
+            alive &= alive.sum(dim=1, keepdim=True) > 1
+            if bool(alive.any()):
+                found = local_search(self.reference, seen, found, step, alive)
+        return found
+
+    def _lookalikes(self, seen: Observations) -> Candidates | None:
+        """Search the reference for turns in which it looks like itself, once for a power."""
+        if not isinstance(self.reference, MapReference):
+            return None
+        if self._alike_power is not None and torch.equal(self._alike_power, seen.power):
+            return self.alike
+        upright = torch.eye(3, device=self.points.device)[None]
+        values = self.reference.turned(upright, len(self.points), seen.power).values
+        itself = Observations(values, torch.ones_like(values.real), seen.power)
+        shell = self._wide(seen.power, min(self.settings.coarse_shell, self.points.max_shell))
+        spacing = spacing_degrees(self.settings.auto_rotations)
+        found = self._grid_search(itself, self.settings.auto_rotations, shell, 16, spacing)
+        for part in (2, 4, 7):
+            step = self._step(spacing / part, shell, is_rough=True)
+            found = local_search(self.reference, itself, found, step)
+        found = distinct(found, 16, APART_DEGREES, self._group)
+        top = self.scored(itself, upright[None], torch.zeros(1, 1, 3, device=self.points.device))
+        group = torch.as_tensor(self._group, device=self.points.device)
+        self.alike = chosen_lookalikes(found, float(top.scores), group)
+        self._alike_power = seen.power
+        return self.alike
+
     def _grid_search(
         self, seen: Observations, count: int, shell: int, keep: int, spacing: float
     ) -> Candidates:
-        grid, turned = self._turned_grid(count, shell, seen.power)
-        shifts = self._shifts(shell)
-        scores, place = self._scored(seen.first(self.points.within(shell)), turned, shifts)
-        most = min(_SHORTLIST, scores.shape[1])
+        grid, turned = self._grid.turned(count, shell, seen.power)
+        shifts = self._grid.shifts(shell)
+        scores, place = self._grid.scored(seen.first(self.points.within(shell)), turned, shifts)
+        least = min(self.settings.coarse_shell, self.points.max_shell)
+        wide = self._wide(seen.power, shell) if shell >= least else shell
+        most = min(_SHORTLIST if wide == shell else _AGAIN, scores.shape[1])
         best, rows = scores.topk(most, dim=1)
         found = Candidates(grid[rows], shifts[place.gather(1, rows)], best)
+        if wide > shell:
+            found = found._replace(
+                scores=torch.where(self._alive(found, _AGAIN_SHARE), found.scores, -torch.inf)
+            )
+            limit = self.settings.max_shift_px + 1
+            step = Step(0.0, 0.5, self.points.within(wide), limit, is_rough=True)
+            found = shift_search(self.reference, seen, found, step)
         return distinct(found, keep, 1.2 * spacing, self._group)
-
-    def _turned_grid(self, count: int, shell: int, power: Tensor) -> tuple[Tensor, list[Turned]]:
-        if count not in self._grids:
-            found = even_rotations(count, self.settings.symmetry)
-            self._grids[count] = torch.as_tensor(found, device=self.points.device).to(torch.float32)
-        grid = self._grids[count]
-        if self._cached is None or not torch.equal(self._cached[0], power):
-            self._cached = (power, {})
-        kept = self._cached[1]
-        if (count, shell) not in kept:
-            points = self.points.within(shell)
-            parts = grid.split(_ROTATIONS_OF_A_PASS)
-            kept[count, shell] = [self.reference.turned(p, points, power) for p in parts]
-        return grid, kept[count, shell]
-
-    def _scored(
-        self, seen: Observations, turned: list[Turned], shifts: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return the best score over shifts of each rotation, and the number of that shift."""
-        count = seen.data.shape[1]
-        # Moving the reference by -s multiplies it by exp(2 pi i k s / n), the data by the inverse.
-        phases = self.points.phases(shifts, count).conj()
-        moved = as_real(seen.data[:, None] * phases)  # (b, T, 2P)
-        best, place = [], []
-        for part in turned:
-            values = as_real(part.values)
-            if values.ndim == 2:
-                flat = torch.matmul(moved.flatten(0, 1), values.T)
-                cross = flat.unflatten(0, moved.shape[:2]).transpose(1, 2)
-            else:
-                cross = torch.matmul(values, moved.transpose(1, 2))
-            scores, index = part.scores(cross, seen).max(dim=2)
-            best.append(scores)
-            place.append(index)
-        return torch.cat(best, dim=1), torch.cat(place, dim=1)
 
     # --- small parts -------------------------------------------------------------------------
 
-    def _told(self, power: Tensor, shell: int) -> float:
-        """Return which share of what tells poses apart lies within a shell."""
+    def _wide(self, power: Tensor, shell: int) -> int:
+        """Return the first shell from `shell` on that holds enough to judge candidates by."""
         cumulative = self.reference.information(power).cumsum(0)
-        return float(cumulative[shell] / cumulative[-1].clamp(min=1e-20))
+        enough = cumulative >= _PLENTY * cumulative[-1]
+        return max(shell, int(torch.nonzero(enough)[0, 0]))
 
-    def _shifts(self, shell: int) -> Tensor:
-        # Finer than the band resolves, so that the best shift is not missed by much.
-        step = max(self.points.n / (2.6 * shell), 0.5)
-        found = ball(self.settings.max_shift_px, step)
-        return torch.as_tensor(found, device=self.points.device).to(torch.float32)
-
-    def _step(self, degrees: float, shell: int) -> Step:
+    def _step(self, degrees: float, shell: int, *, is_rough: bool = False) -> Step:
         # A shift that moves the rim of a particle as far as the rotation does.
         pixels = max(math.radians(degrees) * 0.3 * self.points.n, 0.1)
         limit = self.settings.max_shift_px + 1
-        return Step(degrees, pixels, self.points.within(shell), limit)
+        return Step(degrees, pixels, self.points.within(shell), limit, is_rough)
 
     def _given(
         self, seen: Observations, rotations: ArrayLike | None, shifts: ArrayLike | None
@@ -334,6 +373,7 @@ class Aligner:
 
     def _finished(self, seen: Observations, found: Candidates) -> Alignment:
         """Judge the best two, and bring the best to the top of its score."""
+        found = self._settled(seen, found)
         ordered = distinct(found, 2, 20.0, self._group)
         score = ordered.scores.double()
         level = score if self.is_likelihood else 0.5 * score.clamp(min=0) ** 2
@@ -344,17 +384,14 @@ class Aligner:
             margin = (score[:, 0] - score[:, 1]).nan_to_num(posinf=0.0)
         best = gather(ordered, torch.zeros(len(score), 1, dtype=torch.long))
         whole, finest = self.points.max_shell, self.settings.finest_degrees
-        best = local_search(self.reference, seen, best, self._step(2 * finest, whole))
-        last = self._step(finest, whole)
-        best, spread = polish(self.reference, seen, best, last, self.is_likelihood)
+        rough, last = self._step(2 * finest, whole, is_rough=True), self._step(finest, whole)
+        for step in (rough, rough, last):
+            best, spread = polish(self.reference, seen, best, step, self.is_likelihood)
+        if not self.is_likelihood:
+            best = self._expected(seen, best, spread)
         arrays = (t.double().cpu().numpy() for t in (best.scores[:, 0], margin, confidence, spread))
         rotations = _orthogonal(best.rotations[:, 0].double().cpu().numpy())
         return Alignment(rotations, best.shifts[:, 0].double().cpu().numpy(), *arrays)
-
-
-def spacing_degrees(count: int) -> float:
-    """Return about how far apart so many even rotations lie."""
-    return 15.0 * (4608 / count) ** (1 / 3)
 
 
 def _orthogonal(matrices: NDArray[np.float64]) -> NDArray[np.float64]:

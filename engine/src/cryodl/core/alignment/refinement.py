@@ -34,12 +34,15 @@ class Step:
         Of the first points that are used: the band.
     limit_px : float
         Shifts end there.
+    is_rough : bool
+        The reference is read at the nearest frequencies, see `Reference.turned`.
     """
 
     degrees: float
     pixels: float
     count: int
     limit_px: float
+    is_rough: bool = False
 
 
 def local_search(
@@ -51,7 +54,7 @@ def local_search(
 ) -> Candidates:
     """Move each candidate to the best of 15 x 15 poses about it.
 
-    Those that are not `alive` (b, c) stay where they are and get a score of minus infinity.
+    Those that are not `alive` (b, c) stay where they are, and keep their scores.
     """
 
     def best_of(band: Observations, rotations: Tensor, shifts: Tensor) -> tuple[Tensor, ...]:
@@ -65,12 +68,39 @@ def local_search(
         turned, moved, scores = _in_batches(best_of, seen, found, step)
         return Candidates(turned.reshape(b, c, 3, 3), moved.reshape(b, c, 3), scores.reshape(b, c))
     turned, moved, scores = _in_batches(best_of, seen, found, step, alive)
-    result = Candidates(
-        found.rotations.clone(), found.shifts.clone(), torch.full_like(found.scores, -torch.inf)
-    )
+    result = Candidates(*(values.clone() for values in found))
     for whole, part in zip(result, (turned, moved, scores)):
         whole[alive] = part
     return result
+
+
+def shift_search(
+    reference: Reference, seen: Observations, found: Candidates, step: Step
+) -> Candidates:
+    """Move each candidate to the best of 15 shifts about it, its rotation as it is.
+
+    For many candidates whose shifts come from one grid: each shift's phases are made once. Those
+    with a score of minus infinity are left as they are.
+    """
+    count, band = step.count, seen.first(step.count)
+    shifts, scores = found.shifts.clone(), found.scores.clone()
+    moves = torch.as_tensor(composite(), device=found.shifts.device).to(found.shifts) * step.pixels
+    steps = reference.points.phases(moves, count).conj().T
+    batch = max(1, 2 * _VALUES_OF_A_PASS // count)
+    for row in range(len(found.scores)):
+        one = band.chosen(torch.tensor([row], device=found.scores.device))
+        alive = torch.nonzero(found.scores[row] > -torch.inf)[:, 0]
+        places, which = torch.unique(found.shifts[row, alive], dim=0, return_inverse=True)
+        moved = one.data * reference.points.phases(places, count).conj()
+        for part, place in zip(alive.split(batch), which.split(batch)):
+            rotations, start = found.rotations[row, part], found.shifts[row, part]
+            turned = reference.turned(rotations, count, seen.power, is_rough=step.is_rough)
+            product = turned.values.conj() * moved[place]
+            cross = product.real @ steps.real - product.imag @ steps.imag
+            values = turned.scores(cross[None], one)[0]
+            best, _, index = _best_allowed(values[:, None], start, start[:, None] + moves, step)
+            shifts[row, part], scores[row, part] = start + moves[index], best
+    return Candidates(found.rotations, shifts, scores)
 
 
 def polish(
@@ -147,7 +177,7 @@ def _lattice_scores(
     offsets = _rotation_offsets(step.degrees).to(rotations)
     turned = offsets @ rotations[:, None]  # (r, 15, 3, 3)
     moves = torch.as_tensor(composite(), device=shifts.device).to(shifts) * step.pixels
-    values = reference.turned(turned, step.count, seen.power)
+    values = reference.turned(turned, step.count, seen.power, is_rough=step.is_rough)
     count = step.count
     start = reference.points.phases(shifts, count).conj()
     data = as_real((seen.data * start)[:, None] * reference.points.phases(moves, count).conj())

@@ -58,6 +58,11 @@ def even_rotations(count: int, symmetry: str = "C1") -> NDArray[np.float64]:
     return matrices[traces[:, 0] >= traces.max(axis=1) - _SAME]
 
 
+def spacing_degrees(count: int) -> float:
+    """Return about how far apart so many even rotations lie."""
+    return 15.0 * (4608 / count) ** (1 / 3)
+
+
 def quaternion_matrices(quaternions: ArrayLike) -> NDArray[np.float64]:
     """Turn unit quaternions (..., 4), scalar first, into rotations (..., 3, 3)."""
     w, x, y, z = np.moveaxis(np.asarray(quaternions, dtype=np.float64), -1, 0)

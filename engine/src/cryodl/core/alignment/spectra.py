@@ -18,6 +18,7 @@ from cryodl.core.fourier.grids import check_box_size
 from cryodl.errors import ConfigError, InputError
 
 _EDGE_PX = 3.0
+_RIM_PX = 2.0
 # Beyond this share of half the box a particle is taken to be noise alone.
 _OUTSIDE = 0.9
 _LEAST_SNR = 0.02
@@ -156,8 +157,8 @@ def observe(
     power : (k,) array, optional
         Power of a particle by shell, see `spectral_power`; by default that of these particles.
     mask : (n, n, n) array, optional
-        What of the box is used; by default a sphere with a soft edge, or all of premultiplied
-        particles.
+        What of the box is used; by default all but a soft rim, for a particle may lie off the
+        centre, or all of premultiplied particles.
 
     Raises
     ------
@@ -171,7 +172,7 @@ def observe(
         # A mask would blur the data against their weights.
         region = np.ones((points.n,) * 3, dtype=np.float32)
     else:
-        region = sphere_of_box(points.n)
+        region = rim_of_box(points.n)
     inside = torch.as_tensor(region, device=points.device)
     mean = (boxes * inside).sum(dim=(1, 2, 3), keepdim=True) / inside.sum()
     data = points.transform((boxes - mean) * inside)
@@ -252,6 +253,13 @@ def sphere_of_box(n: int) -> NDArray[np.float32]:
     radius = np.sqrt(axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2)
     outside = np.clip((radius - (n / 2 - 1 - _EDGE_PX)) / _EDGE_PX, 0, 1)
     return (0.5 + 0.5 * np.cos(np.pi * outside)).astype(np.float32)
+
+
+def rim_of_box(n: int) -> NDArray[np.float32]:
+    """Return 1 but for a soft rim of the box, (n, n, n): where it ends there is no step."""
+    outside = np.clip(np.abs(np.arange(n) - (n - 1) / 2) - (n / 2 - _RIM_PX), 0, _RIM_PX)
+    line = 0.5 + 0.5 * np.cos(np.pi * outside / _RIM_PX)
+    return (line[:, None, None] * line[:, None] * line).astype(np.float32)
 
 
 def _checked(

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cryodl.core.alignment.aligner import Aligner, Alignment
 from cryodl.core.alignment.reference import ParticleReference
@@ -14,9 +15,10 @@ from cryodl.core.io.mrc import read_volume
 from cryodl.core.io.particles.model import ParticleSet
 from cryodl.core.run.folder import RunFolder
 from cryodl.core.training.devices import choose_devices
+from cryodl.core.volumes.particle_average import particle_transfer
 from cryodl.errors import ConfigError, InputError
 from cryodl.methods.selfalign.config import AlignConfig
-from cryodl.methods.selfalign.inputs import band_shell, check_particles
+from cryodl.methods.selfalign.inputs import band_shell, check_particles, with_box_poses
 
 TEMPLATE = "cdlTemplateName"
 _MEASURED = 32
@@ -24,6 +26,9 @@ _MEASURED = 32
 
 def align_pairs(config: AlignConfig, run: RunFolder) -> tuple[ParticleSet, Alignment]:
     """Align each particle of a table to the template in its row.
+
+    Poses lead from the template to the particle in the frames of their tomograms. A template that
+    has no row of its own is taken as cut upright.
 
     Raises
     ------
@@ -46,6 +51,8 @@ def align_pairs(config: AlignConfig, run: RunFolder) -> tuple[ParticleSet, Align
             "align those to a reference"
         )
     templates = _template_paths(config.pairs, particles)
+    cuts = _template_cuts(particles, templates)
+    of_templates = replace(particles, box_rotations=cuts)
     device = choose_devices(config.devices).torch_device()
     points = FourierPoints(box, band_shell(config.resolution, box, pixel), device)
     settings = replace(search_settings(config, box), is_thorough=True)
@@ -58,7 +65,7 @@ def align_pairs(config: AlignConfig, run: RunFolder) -> tuple[ParticleSet, Align
     parts = []
     for index in range(count):
         volumes, transfers = checked.read(np.array([index]))
-        wedge = None if transfers is None else transfers[0] if transfers.ndim == 4 else transfers
+        wedge = particle_transfer(of_templates, index, checked.settings)
         template = _read_template(templates[index], box, pixel) * np.float32(checked.sign)
         reference = ParticleReference(template, wedge, points, snr, power=power)
         seen = observe(points, volumes, transfers, power=power)
@@ -66,8 +73,23 @@ def align_pairs(config: AlignConfig, run: RunFolder) -> tuple[ParticleSet, Align
         parts.append(aligner.align(seen, "exhaustive" if config.mode == "exhaustive" else "auto"))
         run.progress((index + 1) / count, "aligning pairs")
     found = Alignment.joined(parts)
-    shifts = found.shifts_px * particles.pixel_size_angstrom[:, None]
-    return particles.with_poses(found.rotations, shifts), found
+    rotations = found.rotations
+    if cuts is not None:
+        rotations = rotations @ np.swapaxes(cuts, 1, 2)
+    return with_box_poses(particles, rotations, found.shifts_px), found
+
+
+def _template_cuts(particles: ParticleSet, templates: list[Path]) -> NDArray[np.float64] | None:
+    """Return how the boxes of templates were cut, (N, 3, 3): as in their own rows, else upright.
+
+    None where no box of the table was cut rotated.
+    """
+    if particles.box_rotations is None:
+        return None
+    rows = {path.resolve(): index for index, path in enumerate(particles.image_paths)}
+    known = [rows.get(path.resolve()) for path in templates]
+    upright = np.eye(3)
+    return np.stack([upright if row is None else particles.box_rotations[row] for row in known])
 
 
 def _template_paths(star: Path, particles: ParticleSet) -> list[Path]:
