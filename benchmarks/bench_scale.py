@@ -4,6 +4,7 @@
     python benchmarks/bench_scale.py loader          # 100,000 subtomograms streamed to OPUS-TOMO
     python benchmarks/bench_scale.py plot            # latent spaces of 100,000 points
     python benchmarks/bench_scale.py predict         # correction of a map of 512^3 in tiles
+    python benchmarks/bench_scale.py correct         # memory of the whole correction, counted up
     python benchmarks/bench_scale.py --number 10000 loader
 
 Each prints lines of a table. Times are CPU seconds of one thread, memory is the largest resident

@@ -51,6 +51,13 @@ def test_roughness_of_a_ramp():
     assert float(roughness(ramp, inside)) == pytest.approx(expected, rel=1e-4)
 
 
+def test_roughness_has_the_gradient_of_its_value():
+    generator = torch.Generator().manual_seed(0)
+    density = torch.randn(2, 4, 5, 6, generator=generator, dtype=torch.float64)
+    mask = (torch.rand(4, 5, 6, generator=generator) > 0.4).double()
+    assert torch.autograd.gradcheck(lambda d: roughness(d, mask), density.requires_grad_())
+
+
 def test_disentanglement_draws_to_like_latents_seen_from_elsewhere():
     bank = torch.cat([torch.zeros(40, 2), torch.full((160, 2), 5.0)])
     mean = torch.tensor([[1.0, 0.0]] * 3, requires_grad=True)
