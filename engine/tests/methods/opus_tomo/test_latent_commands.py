@@ -264,7 +264,8 @@ def test_other_ways_run(data, tmp_path, words):
     assert np.isfinite(found["spread"]) and found["particles"] == COUNT
 
 
-def test_named_sub_units_move(data, tmp_path, capsys):
+def test_named_sub_units_move(data, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("cryodl.methods.opus_tomo.bodies._STEPS", 20)
     z, y, x = np.mgrid[:N, :N, :N] - N // 2
     arm, far = tmp_path / "arm.mrc", tmp_path / "far.mrc"
     inside = (x < 0) & (x**2 + y**2 + z**2 < 30)

@@ -40,7 +40,7 @@ class Particles:
 
     def __init__(self, volumes, rotations, shifts):
         frame = CanonicalFrame(Sampling(N, N, N, 5.0))
-        self.sampling, self.rotations = frame.sampling, rotations
+        self.sampling, self.views = frame.sampling, rotations[:, 2]
         self.found = [
             frame.transform(v, None, r, s)
             for v, r, s in zip(volumes, rotations, shifts, strict=True)

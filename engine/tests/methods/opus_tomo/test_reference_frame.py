@@ -154,3 +154,37 @@ def test_hypotheses_hold_the_identity_and_have_no_mean():
     assert found.shape == (7, 3) and not found[0].any()
     assert found.mean(dim=0).abs().max() < np.radians(0.05)
     assert hypotheses(1).abs().max() == 0
+
+
+def test_boxes_that_were_cut_rotated(tmp_path):
+    from dataclasses import replace
+
+    from cryodl.core.io.mrc import write_volume
+    from cryodl.core.io.particles.make import particles_from_subtomograms
+    from cryodl.core.volumes.particle_average import AverageSettings
+    from cryodl.methods.opus_tomo.data import ParticleStore
+
+    own, cut = random_rotations(2, np.random.default_rng(7))
+    shift = np.array([1.0, -0.5, 0.7])
+    path = tmp_path / "one.mrc"
+    write_volume(path, rotate_volume(blob(), own, order=3), pixel_size_angstrom=10.0)
+    plain = particles_from_subtomograms(
+        [path],
+        pixel_size_angstrom=10.0,
+        box_size_px=N,
+        tomograms=["t"],
+        rotations=own[None],
+        shifts_angstrom=10 * shift[None],
+    )
+    # In the tomogram the same particle is turned by the box as well.
+    turned = replace(
+        plain,
+        rotations=(cut @ own)[None],
+        shifts_angstrom=10 * (cut @ shift)[None],
+        box_rotations=cut[None],
+    )
+    stores = [ParticleStore(p, AverageSettings(), Sampling(N, N, N, 10.0)) for p in (plain, turned)]
+    first, second = (store.canonical(0) for store in stores)
+    np.testing.assert_allclose(second.data, first.data, atol=1e-4 * np.abs(first.data).max())
+    # The beam is that of the tomogram.
+    np.testing.assert_allclose(stores[1].views[0], (cut @ own)[2])

@@ -226,6 +226,7 @@ def move_bodies(training: Training, run: RunFolder, latents: Latents) -> None:
         masks,
         training.config.seed,
         training.device,
+        steps=_STEPS,
         progress=lambda done: run.progress(0.92 + 0.07 * done, "moving sub-units"),
     )
     _write_table(training, run, found)

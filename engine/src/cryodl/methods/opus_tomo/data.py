@@ -59,6 +59,7 @@ class ParticleStore:
         self.premultiplied = are_premultiplied(particles)
         self.rotations, shifts = particles.box_poses()
         self.shifts_px = shifts / sampling.pixel_size_angstrom
+        self.views = particles.rotations[:, 2]  # A^T z: whence seen, also if boxes were cut rotated
         bytes_each = 12 * int(np.prod(sampling.shape))
         self._most = int(cache_gb * _GIGABYTE / bytes_each)
         self._kept: OrderedDict[int, Canonical] = OrderedDict()

@@ -109,7 +109,7 @@ def encode_all(
     mean, deviation, raw, pose, found = (np.concatenate(p) for p in zip(*parts, strict=True))
     scaled = scaled_latents(model, mean)
     # What the view alone foretells of a latent says nothing of the particle.
-    views = foretold(scaled, view_features(store.rotations[:, 2]))
+    views = foretold(scaled, view_features(store.views))
     scaled = (scaled - views).astype(np.float32)
     voxels = float((model.mask > 0.5).sum())
     model.to("cpu")

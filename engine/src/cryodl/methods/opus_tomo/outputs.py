@@ -84,7 +84,7 @@ def _write_latents(
             scaled=latents.scaled,
             misfit=latents.misfit,
             linear=linear,
-            direction=store.rotations[:, 2].astype(np.float32),
+            direction=store.views.astype(np.float32),
             trained_on=trained,
             epoch=np.array(training.choices.epochs),
         )

@@ -203,7 +203,7 @@ def _fitted(training: Training, run: RunFolder) -> LatentStep:
     )
     processes = choose_devices(config.devices).processes
     steps = plan.steps_per_epoch(processes)
-    directions = torch.as_tensor(store.rotations[:, 2])  # A^T z
+    directions = torch.as_tensor(store.views)
     step = LatentStep(training.model, _step_settings(training), directions)
     settings = TrainingSettings(
         steps_per_epoch=steps,

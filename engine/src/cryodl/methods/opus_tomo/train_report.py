@@ -28,7 +28,7 @@ def report_training(
     report = run.report
     report.fact("particles", str(len(training.store)))
     report.fact("spread of the densities", f"{latents.spread:.1%}")
-    leak = direction_leakage(latents.scaled, training.store.rotations)
+    leak = direction_leakage(latents.scaled, training.store.particles.rotations)
     report.fact("viewing direction in the latents", f"{leak:+.2f} above chance")
     run.add_value("direction_leakage", leak)
     _poses(training, run)
@@ -77,7 +77,7 @@ def _latents(
 ) -> None:
     run.report.heading("Latents, and what a linear method sees")
     labels, _ = cluster(latents.scaled, 2)
-    tilt = np.degrees(np.arccos(np.clip(training.store.rotations[:, 2, 2], -1, 1)))
+    tilt = np.degrees(np.arccos(np.clip(training.store.views[:, 2], -1, 1)))
     colours = {"two clusters": labels, "angle to the beam": tilt}
     if len(set(training.store.particles.tomograms)) > 1:
         colours["tomogram"] = np.array(training.store.particles.tomograms)
