@@ -56,6 +56,8 @@ class WorkingTomogram:
     def smooth_on_file_grid(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return values between voxels, linearly, on the grid of the file."""
         found = np.asarray(values, dtype=np.float32)
+        if self.step_px == 1:
+            return found
         for axis, (size, limit) in enumerate(zip(self.file_shape, values.shape, strict=True)):
             place = np.clip((np.arange(size) + 0.5) / self.step_px - 0.5, 0, limit - 1)
             low = np.minimum(place.astype(np.int64), max(limit - 2, 0))
