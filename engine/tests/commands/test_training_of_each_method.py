@@ -76,6 +76,7 @@ def case_of(method, folder):
     scale = copy.copy(SCALES["tiny"])
     object.__setattr__(scale, "particles", 8)  # of which a half can still be normalised
     object.__setattr__(scale, "cubes", 2)
+    object.__setattr__(scale, "matcher", "proposer")
     return CASES[method](scale, folder)
 
 

@@ -1,6 +1,7 @@
-"""Every training command on two nodes: two agents of torchrun that meet at the loopback address.
+"""Every training command on two nodes that meet at the loopback address.
 
-The second node runs the same command, computes its share, and writes nothing of its own.
+Two agents of torchrun, or two tasks with the variables that srun sets. The second node runs the
+same command, computes its share, and writes nothing of its own.
 """
 
 import json
@@ -99,42 +100,75 @@ def free_port():
         return found.getsockname()[1]
 
 
-def run_on_two_nodes(words, folder):
-    """Start two agents of one process each; return what each said on its error stream."""
-    script = folder / "program.py"
+def torchrun(rank, port):
+    """Return the command of one agent, and what it adds to the environment."""
+    words = ["-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
+    words += ["--node-rank", str(rank), "--master-addr", "127.0.0.1", "--master-port", str(port)]
+    return words, {}
+
+
+def srun(rank, port):
+    """Return what srun would give each of two tasks on two nodes."""
+    return [], {
+        "SLURM_JOB_ID": str(port),
+        "SLURM_JOB_NAME": "cryodl",
+        "SLURM_NODELIST": "localhost",
+        "SLURM_NTASKS": "2",
+        "SLURM_NNODES": "2",
+        "SLURM_PROCID": str(rank),
+        "SLURM_NODEID": str(rank),
+        "SLURM_LOCALID": "0",
+        "MASTER_PORT": str(port),
+    }
+
+
+def run_on_two_nodes(launcher, words, folder):
+    """Start a process for each node; return how they ended and what they said."""
+    script, port = folder / "program.py", free_port()
     script.write_text(PROGRAM)
-    port = free_port()
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    agents = [
-        subprocess.Popen(
-            [
-                *[sys.executable, "-m", "torch.distributed.run", "--nnodes", "2"],
-                *["--nproc-per-node", "1", "--node-rank", str(rank)],
-                *["--master-addr", "127.0.0.1", "--master-port", str(port)],
-                *[str(script), *words],
-            ],
-            cwd=folder,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+    common = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    nodes = []
+    for rank in (0, 1):
+        before, environment = launcher(rank, port)
+        command = [
+            sys.executable,
+            *before,
+            str(script),
+            *words,
+            "--launcher",
+            launcher_name(launcher),
+        ]
+        nodes.append(
+            subprocess.Popen(
+                command,
+                cwd=folder,
+                env={**common, **environment},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
         )
-        for rank in (0, 1)
-    ]
     try:
-        said = [agent.communicate(timeout=SECONDS)[1] for agent in agents]
+        said = [node.communicate(timeout=SECONDS)[1] for node in nodes]
     finally:
-        for agent in agents:
-            agent.kill()
-    return [agent.returncode for agent in agents], said
+        for node in nodes:
+            node.kill()
+    return [node.returncode for node in nodes], said
 
 
-@pytest.mark.parametrize("method", COMMANDS)
-def test_two_nodes_train_one_network(data, tmp_path, method):
+def launcher_name(launcher):
+    return "torchrun" if launcher is torchrun else "slurm"
+
+
+CASES = [(torchrun, method) for method in COMMANDS] + [(srun, "autoencoder3d")]
+
+
+@pytest.mark.parametrize(("launcher", "method"), CASES)
+def test_two_nodes_train_one_network(data, tmp_path, launcher, method):
     output = tmp_path / "run"
     words = [word.format(data=data) for word in COMMANDS[method]]
-    words += ["--output", str(output), "--devices", "cpu", "--launcher", "torchrun"]
-    status, said = run_on_two_nodes(words, tmp_path)
+    words += ["--output", str(output), "--devices", "cpu"]
+    status, said = run_on_two_nodes(launcher, words, tmp_path)
     assert status == [0, 0], said
     result = json.loads((output / "result.json").read_text())
     assert result["files"]

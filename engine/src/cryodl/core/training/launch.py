@@ -159,6 +159,8 @@ def _make_fabric(devices: Devices, launcher: str) -> Fabric:
         environment = TorchElasticEnvironment()
         nodes = _whole_number("WORLD_SIZE", launcher) // devices.processes
     elif launcher == "slurm":
+        # Lightning wants to read it; tasks shared out evenly, which was checked, say the same.
+        os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(devices.processes))
         environment = SLURMEnvironment(auto_requeue=False)
         nodes = _whole_number("SLURM_NNODES", launcher)
     else:
