@@ -60,7 +60,7 @@ class StepTimes:
 
 
 class _Stamped:
-    """Notes when a training asks for its first batch."""
+    """Notes when a training begins with its first batch."""
 
     def __init__(self, source: BatchSource, clock: Clock) -> None:
         self._source, self._clock = source, clock
@@ -68,7 +68,8 @@ class _Stamped:
 
     def batch(self, step: int, micro: int, rank: int, world_size: int) -> Batch:
         """Return a batch of the source."""
-        if math.isnan(self.began):
+        if step == 0 and micro == 0:
+            # The first time it is looked at for the memory it will take.
             self.began = self._clock.now()
         return self._source.batch(step, micro, rank, world_size)
 
