@@ -28,7 +28,11 @@ def case():
 
 @pytest.mark.parametrize("with_self", [False, True])
 @pytest.mark.parametrize("cached", [2**18, 30])  # all at once, and blocks of a few voxels
-def test_value_and_gradient_are_those_of_the_whole_matrix(case, monkeypatch, with_self, cached):
+@pytest.mark.parametrize("kept", [2**26, 0])  # for the gradient, or computed again
+def test_value_and_gradient_are_those_of_the_whole_matrix(
+    case, monkeypatch, with_self, cached, kept
+):
+    monkeypatch.setattr(similarity, "_KEPT", kept)
     monkeypatch.setattr(similarity, "_CACHED", cached)
     monkeypatch.setattr(similarity, "_ROWS", 4)
     vectors, anchors, groups = case

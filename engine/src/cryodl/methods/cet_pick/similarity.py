@@ -1,8 +1,8 @@
 """Sums over the similarities of many voxels, block by block.
 
 The similarities of 512 anchors with all voxels of a batch are tens of megabytes, which no cache
-holds: written out they cost ten times their arithmetic. Here each block is used up at once, and is
-computed again for the gradient.
+holds: written out they cost ten times their arithmetic. Here each block is used up at once. For the
+gradient blocks are kept while there are few, and computed again otherwise.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch import Tensor
 _ROWS = 256
 _CACHED = 2**18  # similarities of a block: 1 MB on a processor
 _ON_A_GPU = 2**26
+_KEPT = 2**26  # similarities that are kept for the gradient: 256 MB
 
 
 def similarity_sums(
@@ -61,10 +62,14 @@ class _Sums(torch.autograd.Function):
         """Return the sums."""
         ctx.save_for_backward(vectors, anchors, columns)
         ctx.temperature = temperature
+        ctx.blocks = []
+        is_kept = len(anchors) * len(vectors) <= _KEPT and not with_self
         sums = vectors.new_zeros(len(anchors), columns.shape[1])
         with torch.autocast(vectors.device.type, enabled=False):
             for rows, part, block in _blocks(vectors, anchors, temperature, float(with_self)):
                 sums[rows].addmm_(block, columns[part])
+                if is_kept:
+                    ctx.blocks.append((rows, part, block))
         return sums
 
     @staticmethod
@@ -74,8 +79,9 @@ class _Sums(torch.autograd.Function):
         gradient = outer[0].to(vectors.dtype) / ctx.temperature
         found, of_anchors = torch.zeros_like(vectors), torch.zeros_like(vectors[anchors])
         with torch.autocast(vectors.device.type, enabled=False):
-            for rows, part, block in _blocks(vectors, anchors, ctx.temperature, 0.0):
-                block.mul_(gradient[rows] @ columns[part].T)
+            blocks = ctx.blocks or _blocks(vectors, anchors, ctx.temperature, 0.0)
+            for rows, part, similar in blocks:
+                block = (gradient[rows] @ columns[part].T).mul_(similar)
                 found[part].addmm_(block.T, vectors[anchors[rows]])
                 of_anchors[rows].addmm_(block, vectors[part])
         return found.index_add_(0, anchors, of_anchors), None, None, None, None
