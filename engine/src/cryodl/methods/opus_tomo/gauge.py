@@ -12,7 +12,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from cryodl.methods.opus_tomo.clusters import cluster
+
 _FOLDS = 5
+_MOST_GROUPS, _LEAST_OF_A_GROUP, _TURNS = 4, 10, 5
+_JUDGED = 2  # dimensions that groups are judged in
 _MOST_DIMENSIONS = 4
 _MEANS_SOMETHING = 0.1  # of the largest deviation of a latent
 _RIDGES = (1e-3, 1e-2, 1e-1, 1.0)
@@ -37,18 +41,74 @@ def foretold(
         Of the folds.
     """
     wanted = np.asarray(targets, dtype=np.float64)
-    wanted = wanted - wanted.mean(axis=0)
-    if not features.shape[1] or len(wanted) < 4 * _FOLDS:
-        return np.zeros_like(wanted)
-    folds = np.array_split(np.random.default_rng(seed).permutation(len(wanted)), _FOLDS)
-    errors = np.stack([_left_out(features, wanted, folds, ridge) for ridge in _RIDGES])
-    best = errors.argmin(axis=0)
-    found = np.zeros_like(wanted)
-    for column, choice in enumerate(best):
-        if errors[choice, column] < 1 - _LEAST_FORETOLD:
-            weights = _ridge(features, wanted[:, column : column + 1], _RIDGES[choice])
-            found[:, column] = (features @ weights)[:, 0]
+    found = features @ _weights(wanted - wanted.mean(axis=0), features, seed)
     return found - found.mean(axis=0)
+
+
+def freed_of_views(
+    latents: NDArray[np.floating], views: NDArray[np.floating], seed: int = 0
+) -> tuple[NDArray[np.float64], int]:
+    """Return latents (n, k) without what the view foretells of them, and the number of groups.
+
+    What a view foretells may be a leak of the wedge into the latents, or true: states can be seen
+    from different sides, and a symmetric particle takes one of its equivalent poses by its state.
+    Both are told apart by explaining latents by groups and views together, with one to four groups.
+    The likelihood of the classified latents chooses: an even cloud costs more in two groups than
+    in one, and groups count from some 3.5 deviations between them. Where there is one group, all
+    that is foretold is taken off.
+
+    Parameters
+    ----------
+    latents : (n, k)
+        Largest variation first.
+    views : (n, 3)
+        Directions, in the frame of the reference.
+    seed : int
+        Of groups and folds.
+    """
+    points = np.asarray(latents, dtype=np.float64)
+    features = view_features(views)
+    best: tuple[float, NDArray[np.float64], int] | None = None
+    for groups in range(1, _MOST_GROUPS + 1):
+        if len(points) < groups * _LEAST_OF_A_GROUP:
+            break
+        rest, labels = _explained(points, features, groups, seed)
+        worth = _classified_likelihood(rest[:, :_JUDGED], labels)
+        if best is None or worth > best[0]:
+            best = (worth, rest, groups)
+    return (points, 1) if best is None else best[1:]
+
+
+def _explained(
+    points: NDArray[np.float64], features: NDArray[np.float64], groups: int, seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return points without what views foretell within groups, and the groups, in turns."""
+    rest, labels = points, np.ones(len(points), np.int64)
+    for _ in range(_TURNS):
+        labels, _ = cluster(rest, groups, seed)
+        weights = _weights(_within(points, labels), _within(features, labels), seed)
+        effect = features @ weights
+        rest = points - effect + effect.mean(axis=0)
+    return rest, labels
+
+
+def _within(values: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return values (n, k) less the mean of their group."""
+    found = values.copy()
+    for label in np.unique(labels):
+        found[labels == label] -= values[labels == label].mean(axis=0)
+    return found
+
+
+def _classified_likelihood(points: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    """Return the log likelihood a point, of Gaussian groups of one shape, with their entropy."""
+    count, dimensions = points.shape
+    spread = _within(points, labels).T @ _within(points, labels) / count
+    _, volume = np.linalg.slogdet(spread + 1e-12 * np.trace(points.T @ points) * np.eye(dimensions))
+    shares = np.unique(labels, return_counts=True)[1] / count
+    parameters = len(shares) * (dimensions + 1)
+    entropy = float((shares * np.log(shares)).sum())
+    return float(-0.5 * volume) + entropy - 0.5 * parameters * np.log(count) / count
 
 
 def latent_features(latents: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -71,6 +131,22 @@ def view_features(directions: NDArray[np.floating]) -> NDArray[np.float64]:
     found = np.stack([x * y, y * z, z * x, x * x - y * y, 3 * z * z - 1], axis=1)
     deviations = found.std(axis=0)
     return (found - found.mean(axis=0)) / np.where(deviations > 1e-9, deviations, 1)
+
+
+def _weights(
+    targets: NDArray[np.float64], features: NDArray[np.float64], seed: int
+) -> NDArray[np.float64]:
+    """Return what foretells targets (n, k) of mean zero, (f, k); zero where nothing does."""
+    weights = np.zeros((features.shape[1], targets.shape[1]))
+    if not features.shape[1] or len(targets) < 4 * _FOLDS:
+        return weights
+    folds = np.array_split(np.random.default_rng(seed).permutation(len(targets)), _FOLDS)
+    errors = np.stack([_left_out(features, targets, folds, ridge) for ridge in _RIDGES])
+    for column, choice in enumerate(errors.argmin(axis=0)):
+        if errors[choice, column] < 1 - _LEAST_FORETOLD:
+            one = _ridge(features, targets[:, column : column + 1], _RIDGES[choice])
+            weights[:, column] = one[:, 0]
+    return weights
 
 
 def _left_out(

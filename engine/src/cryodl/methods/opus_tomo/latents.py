@@ -13,7 +13,7 @@ from torch import Tensor
 from cryodl.methods.opus_tomo.canonical import half_weights
 from cryodl.methods.opus_tomo.data import ParticleStore
 from cryodl.methods.opus_tomo.density import DensityModel
-from cryodl.methods.opus_tomo.gauge import foretold, view_features
+from cryodl.methods.opus_tomo.gauge import freed_of_views
 from cryodl.methods.opus_tomo.losses import misfit
 
 _BATCH = 16
@@ -39,7 +39,7 @@ class Latents:
     scaled : (n, zdim)
         Means, turned and scaled so that distances are rms differences of densities, relative to
         the rms of the consensus; largest variation first. What the viewing direction foretells of
-        them is taken off.
+        them within groups is taken off, see `cryodl.methods.opus_tomo.gauge.freed_of_views`.
     misfit : (n,)
         ``|y - T V|^2 - |y|^2`` a voxel of the mask, in units of the noise.
     """
@@ -109,8 +109,7 @@ def encode_all(
     mean, deviation, raw, pose, found = (np.concatenate(p) for p in zip(*parts, strict=True))
     scaled = scaled_latents(model, mean)
     # What the view alone foretells of a latent says nothing of the particle.
-    views = foretold(scaled, view_features(store.views))
-    scaled = (scaled - views).astype(np.float32)
+    scaled = freed_of_views(scaled, store.views)[0].astype(np.float32)
     voxels = float((model.mask > 0.5).sum())
     model.to("cpu")
     return Latents(
