@@ -11,7 +11,6 @@ import csv
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -30,10 +29,8 @@ from cryodl.methods.opus_tomo.inputs import read_mask, working_mask
 from cryodl.methods.opus_tomo.latents import Latents
 from cryodl.methods.opus_tomo.losses import misfit
 from cryodl.methods.opus_tomo.motions import moved, rotation_matrices
+from cryodl.methods.opus_tomo.training import Training
 from cryodl.methods.opus_tomo.whole_box import BoxOf, to_whole_box
-
-if TYPE_CHECKING:
-    from cryodl.methods.opus_tomo.train import Training
 
 _HIDDEN = 32
 _UNIT_RADIANS, _UNIT_PX = 0.2, 1.0  # of the numbers that the head gives

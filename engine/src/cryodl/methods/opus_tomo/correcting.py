@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,9 +17,7 @@ from cryodl.methods.opus_tomo.latents import Latents
 from cryodl.methods.opus_tomo.motions import corrected_poses
 from cryodl.methods.opus_tomo.poses import PosePrior, fit_poses
 from cryodl.methods.opus_tomo.regression import Regression, basis_of
-
-if TYPE_CHECKING:
-    from cryodl.methods.opus_tomo.train import Training
+from cryodl.methods.opus_tomo.training import Training
 
 _LINEAR = 4  # components, at most, that are fitted along with the poses
 _EACH = 25  # particles for each of them

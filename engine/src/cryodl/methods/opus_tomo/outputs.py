@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +13,8 @@ from cryodl.core.run.folder import RunFolder
 from cryodl.methods.opus_tomo.baseline import linear_components
 from cryodl.methods.opus_tomo.density import save_model
 from cryodl.methods.opus_tomo.latents import Latents
+from cryodl.methods.opus_tomo.training import Training
 from cryodl.methods.opus_tomo.whole_box import BoxOf, to_whole_box
-
-if TYPE_CHECKING:
-    from cryodl.methods.opus_tomo.train import Training
 
 _LINEAR = 8
 LATENT_COLUMN = "cdlLatent"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,6 @@ from cryodl.methods.opus_tomo.correcting import correct, correct_by_network
 from cryodl.methods.opus_tomo.data import ParticleSource, ParticleStore, Plan
 from cryodl.methods.opus_tomo.density import DensityModel
 from cryodl.methods.opus_tomo.inputs import (
-    CheckedParticles,
     choose_sampling,
     open_particles,
     read_mask,
@@ -36,39 +34,9 @@ from cryodl.methods.opus_tomo.outputs import description_of, write_outputs
 from cryodl.methods.opus_tomo.presets import Choices, choose, memory_gb, render_fraction
 from cryodl.methods.opus_tomo.step import LatentStep, StepSettings
 from cryodl.methods.opus_tomo.train_report import report_training
+from cryodl.methods.opus_tomo.training import Training
 
 _BEFORE = 0.2  # of the progress, for averages and poses
-
-
-@dataclass
-class Training:
-    """A training on its way: what stands, and what changes from round to round.
-
-    Attributes
-    ----------
-    config, choices, checked, sampling
-        What was asked for and found.
-    store : ParticleStore
-        Particles in the poses that are now believed.
-    model : DensityModel
-        What is trained.
-    members, held : (n,) int
-        Particles that are trained on and that are held out.
-    history : list of dict
-        Metrics of each epoch.
-    """
-
-    config: TrainConfig
-    choices: Choices
-    checked: CheckedParticles
-    sampling: Sampling
-    store: ParticleStore
-    model: DensityModel
-    members: NDArray[np.intp]
-    held: NDArray[np.intp]
-    mask: NDArray[np.float32] | None
-    device: str
-    history: list[dict[str, float]] = field(default_factory=list)
 
 
 def run_train(config: TrainConfig, run: RunFolder) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,9 +11,7 @@ from cryodl.methods.opus_tomo.clusters import cluster, silhouette
 from cryodl.methods.opus_tomo.figures import scatter
 from cryodl.methods.opus_tomo.latents import Latents
 from cryodl.methods.opus_tomo.leakage import direction_leakage
-
-if TYPE_CHECKING:
-    from cryodl.methods.opus_tomo.train import Training
+from cryodl.methods.opus_tomo.training import Training
 
 _LEAKING = 0.05
 _BY_HEART = 0.5
