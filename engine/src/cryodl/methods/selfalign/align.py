@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cryodl.core.alignment.aligner import Aligner, Alignment, SearchSettings
+from cryodl.core.alignment.aligner import Aligner, Alignment
 from cryodl.core.alignment.reference import MapReference
 from cryodl.core.alignment.spectra import FourierPoints, Observations, observe, spectral_power
 from cryodl.core.geometry.rotations import angular_distance_degrees
@@ -18,7 +18,7 @@ from cryodl.core.io.particles.write import write_particles
 from cryodl.core.run.folder import RunFolder
 from cryodl.core.training.devices import choose_devices, limit_threads
 from cryodl.errors import ConfigError
-from cryodl.methods.selfalign.config import AlignConfig, SearchConfig
+from cryodl.methods.selfalign.config import AlignConfig
 from cryodl.methods.selfalign.figures import histograms, viewing_directions
 from cryodl.methods.selfalign.hand import warn_of_hand
 from cryodl.methods.selfalign.inputs import (
@@ -28,6 +28,7 @@ from cryodl.methods.selfalign.inputs import (
     check_map,
     check_mask,
     check_particles,
+    search_settings,
     with_box_poses,
 )
 from cryodl.methods.selfalign.pairs_align import align_pairs
@@ -90,18 +91,6 @@ def _align_to_map(config: AlignConfig, run: RunFolder) -> tuple[ParticleSet, Ali
     before = box_frame(checked.particles)[0]
     _report_change(run, before, found.rotations, config.symmetry)
     return with_box_poses(checked.particles, found.rotations, found.shifts_px), found
-
-
-def search_settings(config: SearchConfig, box: int, **others: float) -> SearchSettings:
-    """Return the settings of the search in boxes of `box` pixels."""
-    shift = box / 8 if config.max_shift_px is None else config.max_shift_px
-    return SearchSettings(
-        symmetry=config.symmetry,
-        rotations=config.rotations,
-        max_shift_px=shift,
-        coarse_shell=config.coarse_shell,
-        **others,  # type: ignore[arg-type]
-    )
 
 
 def measured_power(checked: CheckedParticles, points: FourierPoints) -> NDArray[np.float32]:

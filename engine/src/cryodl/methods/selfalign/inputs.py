@@ -1,4 +1,4 @@
-"""Everything that is checked before any work: particles, reference, mask."""
+"""Everything that is checked before any work: particles, reference, mask, the search."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryodl.conventions import PIXEL_SIZE_TOLERANCE
+from cryodl.core.alignment.aligner import SearchSettings
 from cryodl.core.alignment.particle_volumes import ParticleVolumes
 from cryodl.core.io.mrc import read_volume
 from cryodl.core.io.particles.model import ParticleSet
@@ -175,3 +176,15 @@ def _transfer(config: SearchConfig, particles: ParticleSet) -> Transfer:
         return config.transfer
     with_ctf = particles.image_kind == "tilt_stack" or particles.ctf_paths
     return "ctf" if with_ctf else "wedge"
+
+
+def search_settings(config: SearchConfig, box: int, **others: float) -> SearchSettings:
+    """Return the settings of the search in boxes of `box` pixels."""
+    shift = box / 8 if config.max_shift_px is None else config.max_shift_px
+    return SearchSettings(
+        symmetry=config.symmetry,
+        rotations=config.rotations,
+        max_shift_px=shift,
+        coarse_shell=config.coarse_shell,
+        **others,  # type: ignore[arg-type]
+    )

@@ -18,7 +18,12 @@ from cryodl.core.training.devices import choose_devices
 from cryodl.core.volumes.particle_average import particle_transfer
 from cryodl.errors import ConfigError, InputError
 from cryodl.methods.selfalign.config import AlignConfig
-from cryodl.methods.selfalign.inputs import band_shell, check_particles, with_box_poses
+from cryodl.methods.selfalign.inputs import (
+    band_shell,
+    check_particles,
+    search_settings,
+    with_box_poses,
+)
 
 TEMPLATE = "cdlTemplateName"
 _MEASURED = 32
@@ -35,8 +40,6 @@ def align_pairs(config: AlignConfig, run: RunFolder) -> tuple[ParticleSet, Align
     InputError
         A row without a template, or one of another box.
     """
-    from cryodl.methods.selfalign.align import search_settings
-
     if config.pairs is None:
         raise ConfigError("--pairs: found none, expected a table of pairs; give it")
     checked = check_particles(config, config.pairs, run)

@@ -20,7 +20,6 @@ from cryodl.methods.selfalign.align import (
     align_batches,
     choose_work,
     measured_power,
-    search_settings,
 )
 from cryodl.methods.selfalign.averaging import (
     LENIENT,
@@ -38,6 +37,7 @@ from cryodl.methods.selfalign.inputs import (
     check_map,
     check_mask,
     check_particles,
+    search_settings,
 )
 from cryodl.methods.selfalign.measured import STRICT_ROUNDS, Loop, measured
 from cryodl.methods.selfalign.predict import Proposer, train_proposer
