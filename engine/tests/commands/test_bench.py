@@ -5,7 +5,7 @@ import json
 import pytest
 
 from cryodl.cli import main
-from cryodl.commands import bench
+from cryodl.commands import bench_run
 from cryodl.commands.bench_methods import METHODS, chosen_methods, explanation, table_line
 from cryodl.errors import ConfigError
 
@@ -32,8 +32,8 @@ def test_bench_on_a_device_that_is_not_there(capsys, devices, status):
 
 def test_bench_takes_the_best_of_its_repeats(monkeypatch):
     times = iter([0.0, 3.0, 10.0, 11.0, 20.0, 22.0])
-    monkeypatch.setattr(bench.time, "perf_counter", lambda: next(times))
-    assert [bench._time(lambda: None) for _ in range(3)] == [3.0, 1.0, 2.0]
+    monkeypatch.setattr(bench_run.time, "perf_counter", lambda: next(times))
+    assert [bench_run._time(lambda: None) for _ in range(3)] == [3.0, 1.0, 2.0]
 
 
 @pytest.mark.parametrize("methods", ["opus-tomo", pytest.param("all", marks=pytest.mark.slow)])
