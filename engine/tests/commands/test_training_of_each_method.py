@@ -16,6 +16,9 @@ from cryodl.core.training.settings import TrainingSettings
 METHODS = sorted(CASES)
 # Norms over a batch see only their part of it, and so do losses that are ratios over a batch.
 EXACT = {"autoencoder3d": 1e-5, "selfalign": 1e-4}
+# Of weights whose gradient is nothing but rounding (a shift that a later mean takes away) Adam makes
+# steps of the learning rate in a direction by chance.
+WITHOUT_GRADIENT = {"autoencoder3d": 2e-3}
 
 
 class Run:
@@ -120,4 +123,5 @@ def test_two_processes_train_as_one_does(tmp_path, method):
         return
     assert losses[1] == pytest.approx(losses[0], rel=tolerance)
     for name, weight in states[0].items():
-        torch.testing.assert_close(states[1][name], weight, rtol=0, atol=tolerance)
+        allowed = WITHOUT_GRADIENT.get(method, tolerance) if weight.ndim == 1 else tolerance
+        torch.testing.assert_close(states[1][name], weight, rtol=0, atol=allowed)
