@@ -16,8 +16,8 @@ from cryodl.core.training.settings import TrainingSettings
 METHODS = sorted(CASES)
 # Norms over a batch see only their part of it, and so do losses that are ratios over a batch.
 EXACT = {"autoencoder3d": 1e-5, "selfalign": 1e-4}
-# Of weights whose gradient is nothing but rounding (a shift that a later mean takes away) Adam makes
-# steps of the learning rate in a direction by chance.
+# Where the gradient is nothing but rounding (a shift that a later mean takes away) Adam makes steps
+# of the learning rate in a direction by chance.
 WITHOUT_GRADIENT = {"autoencoder3d": 2e-3}
 
 

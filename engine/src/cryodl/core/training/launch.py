@@ -73,6 +73,18 @@ def process_rank(launcher: str) -> int:
     return 0 if name is None else _whole_number(name, launcher)
 
 
+def process_count(spec: str, launcher: str) -> int:
+    """Return how many processes train together, those of other machines included.
+
+    Raises
+    ------
+    ConfigError, DeviceError
+        As `local_devices`.
+    """
+    name = {"torchrun": "WORLD_SIZE", "slurm": "SLURM_NTASKS"}.get(launcher)
+    return choose_devices(spec).processes if name is None else _whole_number(name, launcher)
+
+
 def local_devices(spec: str, launcher: str) -> Devices:
     """Return the devices on this machine, as many as the launcher has started processes here.
 

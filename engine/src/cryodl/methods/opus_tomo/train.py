@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from cryodl.core.run.folder import RunFolder
 from cryodl.core.training.devices import choose_devices
+from cryodl.core.training.launch import process_count
 from cryodl.core.training.loop import FitResult, fit
 from cryodl.core.training.seeds import numpy_generator
 from cryodl.core.training.settings import TrainingSettings
@@ -169,7 +170,7 @@ def _fitted(training: Training, run: RunFolder) -> LatentStep:
         cycles=config.cycles,
         seed=config.seed,
     )
-    processes = choose_devices(config.devices).processes
+    processes = process_count(config.devices, config.launcher)
     steps = plan.steps_per_epoch(processes)
     directions = torch.as_tensor(store.views)
     step = LatentStep(training.model, _step_settings(training), directions)
