@@ -195,14 +195,31 @@ def readPoses(path):
     """Return the poses of a refinement's ``_data.star`` by the id of the particle: id -> Pose."""
     poses = {}
     for row in starRows(path, "particles"):
-        poses[int(float(getattr(row, ID_COLUMN)))] = Pose(
-            tuple(float(getattr(row, name)) for name in _ANGLES),
-            tuple(float(getattr(row, name)) for name in _ORIGIN if row.hasColumn(name)),
-            int(row.get("rlnRandomSubset", 0)),
-            float(row.get("rlnLogLikeliContribution", 0)),
-            float(row.get("rlnMaxValueProbDistribution", 0)),
-        )
+        poses[int(float(getattr(row, ID_COLUMN)))] = rowPose(row)
     return poses
+
+
+def rowPose(row):
+    """Return the pose in a row of a particle table."""
+    return Pose(
+        tuple(float(getattr(row, name)) for name in _ANGLES),
+        tuple(float(getattr(row, name)) for name in _ORIGIN if row.hasColumn(name)),
+        int(row.get("rlnRandomSubset", 0)),
+        float(row.get("rlnLogLikeliContribution", 0)),
+        float(row.get("rlnMaxValueProbDistribution", 0)),
+    )
+
+
+def makeAcquisition(voltage, sphericalAberration, amplitudeContrast):
+    """Return a microscope: kV, mm, a fraction."""
+    from pwem.objects import Acquisition
+
+    return Acquisition(
+        magnification=50000,
+        voltage=voltage,
+        sphericalAberration=sphericalAberration,
+        amplitudeContrast=amplitudeContrast,
+    )
 
 
 def starRows(path, tableName):

@@ -20,6 +20,7 @@ from cryodl_plugin.protocols.protocol_pick_explore import CryoDLProtPickExplore
 from cryodl_plugin.protocols.protocol_pick_predict import CryoDLProtPickPredict
 from cryodl_plugin.protocols.protocol_pick_train import CryoDLProtPickTrain
 from cryodl_plugin.protocols.protocol_simulate import CryoDLProtSimulateHalfMaps
+from cryodl_plugin.protocols.protocol_simulate_particles import CryoDLProtSimulateParticles
 from cryodl_plugin.protocols.protocol_simulate_tomography import (
     CryoDLProtSimulateSubtomograms,
     CryoDLProtSimulateTomograms,
@@ -49,6 +50,7 @@ __all__ = [
     "CryoDLProtPickPredict",
     "CryoDLProtPickTrain",
     "CryoDLProtSimulateHalfMaps",
+    "CryoDLProtSimulateParticles",
     "CryoDLProtSimulateSubtomograms",
     "CryoDLProtSimulateTomograms",
     "CryoDLProtSubtomoAlign",

@@ -13,7 +13,7 @@ from cryodl_plugin.protocols.tomography import CryoDLProtTomography
 
 
 class CryoDLProtSimulation(CryoDLProtTomography):
-    """Base of the simulations of tomography: the engine's groups on two tabs, no input."""
+    """Base of the simulations: the engine's groups on two tabs, no input."""
 
     _recording = ("Tilt series", "Optics", "Noise", "Grey values")
 
@@ -76,7 +76,9 @@ class CryoDLProtSimulation(CryoDLProtTomography):
         return ", ".join(self.engineParameters()["structure"])
 
     def _validate(self):
-        errors = super()._validate() + self._tiltErrors()
+        errors = super()._validate()
+        if self.hasAttribute("tiltMin"):
+            errors += self._tiltErrors()
         if not self.engineParameters()["structure"]:
             errors.append("*Structure*: found none, expected the name of a density, or a file.")
         return errors

@@ -23,7 +23,10 @@ from cryodl_plugin.viewers.viewer_particles import (
     CryoDLViewerSimulateTomograms,
 )
 from cryodl_plugin.viewers.viewer_pick import CryoDLViewerPickPredict, CryoDLViewerPickTrain
-from cryodl_plugin.viewers.viewer_simulate import CryoDLViewerSimulate
+from cryodl_plugin.viewers.viewer_simulate import (
+    CryoDLViewerSimulate,
+    CryoDLViewerSimulateParticles,
+)
 
 # Scipion offers viewers in the order of these names: before its tables, after its own list of
 # tomograms.
@@ -56,6 +59,7 @@ __all__ = [
     "CryoDLViewerPickPredict",
     "CryoDLViewerPickTrain",
     "CryoDLViewerSimulate",
+    "CryoDLViewerSimulateParticles",
     "CryoDLViewerSimulateTomograms",
     "CryoDLViewerSubtomoAlign",
     "CryoDLViewerSubtomoRefine",

@@ -1,7 +1,7 @@
-"""Views of simulated half maps."""
+"""Views of simulated half maps and particles."""
 
 from cryodl_plugin import convert
-from cryodl_plugin.protocols import CryoDLProtSimulateHalfMaps
+from cryodl_plugin.protocols import CryoDLProtSimulateHalfMaps, CryoDLProtSimulateParticles
 from cryodl_plugin.viewers import figures
 from cryodl_plugin.viewers.base import REPORT_ROW, CryoDLViewerBase
 from cryodl_plugin.viewers.windows import SlicesView
@@ -40,3 +40,21 @@ class CryoDLViewerSimulate(CryoDLViewerBase):
         """Return the sampling."""
         data = convert.readMap(self.protocol.sampling.getFileName())
         return self.showFigure(figures.fourierFigure(data, "Relative sampling"), "Sampling")
+
+
+class CryoDLViewerSimulateParticles(CryoDLViewerBase):
+    """The density that was projected, and the report with images and views."""
+
+    _label = "viewer of simulated particles"
+    _targets = [CryoDLProtSimulateParticles]
+    _rows = {
+        "Simulation": [
+            ("showTruth", "Truth", "Slices of the density that was projected."),
+            REPORT_ROW,
+        ]
+    }
+
+    def viewTruth(self):
+        """Return slices of the density."""
+        maps = {"truth": convert.readMap(self.protocol.truth.getFileName())}
+        return [SlicesView(maps, f"Truth - {self.protocol.getRunName()}", self.getTkRoot())]
