@@ -24,6 +24,7 @@ from cryodl.core.fourier.transform import cubic_box_size
 from cryodl.errors import InputError
 
 _SMALL_BOX_PX = 40
+_SMOOTHED = 5  # shells
 
 
 class Turned(Protocol):
@@ -227,7 +228,7 @@ class ParticleReference:
         self.points, self._wedge_aware = points, wedge_aware
         self._lookup = TransformLookup(_seen_volume(values, wedge), points.max_shell, points.device)
         self._power = seen.power
-        ratio = np.resize(np.asarray(snr, dtype=np.float64), points.max_shell + 1)
+        ratio = _smoothed(np.resize(np.asarray(snr, dtype=np.float64), points.max_shell + 1))
         rho = torch.as_tensor(ratio / (1 + ratio), device=points.device).to(torch.float32)
         self._rho = rho[points.shell]
 
@@ -239,7 +240,8 @@ class ParticleReference:
         values = values / self._power[self.points.shell[:count]].sqrt()
         if not self._wedge_aware:
             return TurnedMap(values)
-        return TurnedParticle(values * self._rho[:count])
+        rho = self._rho[:count]
+        return TurnedParticle(values * rho, 1 / (1 - rho**2))
 
     def information(self, power: Tensor) -> Tensor:
         """Return the shares of signal by shell; see `Reference`."""
@@ -247,15 +249,32 @@ class ParticleReference:
 
 
 class TurnedParticle:
-    """What a particle says of the object in some orientations, (..., R, P)."""
+    """What a particle says of the object in some orientations, (..., R, P).
 
-    def __init__(self, values: Tensor) -> None:
-        self.values = 2 * values
-        self._squared = values.real**2 + values.imag**2
+    Two whitened particles of one object correlate by ``rho = snr / (1 + snr)``: one foretells
+    ``rho`` times itself of the other, with a variance of ``1 - rho^2``.
+
+    Parameters
+    ----------
+    values : (..., R, P) complex
+        What is foretold.
+    certainty : (P,)
+        One over the variance.
+    """
+
+    def __init__(self, values: Tensor, certainty: Tensor) -> None:
+        self.values = 2 * values * certainty
+        self._squared = (values.real**2 + values.imag**2) * certainty
 
     def scores(self, cross: Tensor, seen: Observations) -> Tensor:
         """Return log-likelihood ratios: the particle has this object, or nothing of it."""
         return cross - contract(self._squared, seen.weight)[..., None]
+
+
+def _smoothed(ratio: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the geometric mean over neighbouring shells: single ones are measured roughly."""
+    padded = np.pad(np.log(np.maximum(ratio, 1e-6)), _SMOOTHED // 2, mode="edge")
+    return np.exp(np.convolve(padded, np.full(_SMOOTHED, 1 / _SMOOTHED), "valid"))
 
 
 def contract(of_reference: Tensor, of_particle: Tensor) -> Tensor:
