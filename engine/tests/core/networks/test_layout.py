@@ -10,13 +10,17 @@ from cryodl.core.networks.layout import lay_out
 from cryodl.core.networks.unet import UNet3D
 
 
+class Willing(UNet3D):
+    prefers_channels_last = True
+
+
 def is_last(layer):
     return layer.weight.is_contiguous(memory_format=torch.channels_last_3d)
 
 
 def test_same_result_and_gradient_and_state():
     torch.manual_seed(0)
-    plain = UNet3D((4, 8), convolutions=1, norm="instance")
+    plain = Willing((4, 8), convolutions=1, norm="instance")
     changed = copy.deepcopy(plain)
     assert lay_out(changed, "cpu", "32")
     assert is_last(changed.encoders[0][0]) and not is_last(plain.encoders[0][0])
@@ -33,7 +37,7 @@ def test_same_result_and_gradient_and_state():
     ("device", "precision", "last"), [("cuda", "32", False), ("cuda", "bf16", True)]
 )
 def test_a_gpu_gets_it_in_half_precision_only(device, precision, last):
-    network = UNet3D((4, 8), convolutions=1)
+    network = Willing((4, 8), convolutions=1)
     lay_out(network, "cpu", "32")
     assert lay_out(network, device, precision) is last
     assert is_last(network.encoders[0][0]) is last

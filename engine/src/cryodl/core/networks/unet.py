@@ -46,8 +46,6 @@ class UNet3D(nn.Module):
         An argument is out of range.
     """
 
-    prefers_channels_last = True
-
     def __init__(
         self,
         widths: Sequence[int] = UNET_WIDTHS[64],
