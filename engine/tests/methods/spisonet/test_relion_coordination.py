@@ -126,6 +126,49 @@ def test_failure_on_a_full_disk_is_noticed_without_a_record(shared, monkeypatch)
         waiting.done()
 
 
+@pytest.mark.parametrize("ending", ["result", "no record"])
+@pytest.mark.parametrize("look", [1, 2])
+def test_lock_given_back_just_after_a_look_is_not_taken(shared, monkeypatch, look, ending):
+    """Between a look at the folder and the lock, the worker may end: its work is not redone."""
+    first, second = meet(shared, 1), meet(shared, 2)
+    assert first.enter() is None
+    names, looks = second._names, []
+
+    def looked():
+        seen = names()
+        looks.append(seen)
+        if len(looks) == look:
+            if ending == "result":
+                first.publish(result(shared))
+            else:
+                first._unlock()
+        return seen
+
+    monkeypatch.setattr(second, "_names", looked)
+    if ending == "result":
+        assert second.enter().record["worker"] == 1
+    else:
+        with pytest.raises(WorkerFailedError, match="ended without a result"):
+            second.enter()
+    assert "lock" not in files(shared)
+
+
+def test_result_published_before_the_lock_was_taken_counts(shared, monkeypatch):
+    """The folder is listed entry by entry: a first look may miss the lock and the result."""
+    first, second = meet(shared, 1), meet(shared, 2)
+    assert first.enter() is None
+    first.publish(result(shared))
+    names, looks = second._names, []
+
+    def looked():
+        looks.append(names() if looks else set())
+        return looks[-1]
+
+    monkeypatch.setattr(second, "_names", looked)
+    assert second.enter().record["worker"] == 1
+    assert files(shared) == ["done"]
+
+
 def test_sequential_halves_find_the_result_later(shared):
     first = meet(shared, 1)
     assert first.enter() is None

@@ -104,10 +104,7 @@ class Meeting:
     def enter(self, check_alive: Callable[[], None] | None = None) -> Outcome | None:
         """Become the worker (None), or wait for the worker's outcome.
 
-        Parameters
-        ----------
-        check_alive : callable, optional
-            Called at every look at the folder.
+        `check_alive` is called at every look at the folder.
 
         Raises
         ------
@@ -124,18 +121,16 @@ class Meeting:
             if outcome is not None:
                 return outcome
             self._raise_failure(names, waited)
-            if not waited or "lock" in names:
-                missed = 0
-            else:
-                missed += 1
-                if missed >= _MISSED_POLLS:
-                    raise WorkerFailedError(
-                        f"{self.path('lock')}: the call for half {self.other} ended without a "
-                        "result; see its message above"
-                    )
-            if not (waited and missed) and self._try_lock():
-                self._leave(f"half{self.half}")
-                return None
+            missed = missed + 1 if waited and "lock" not in names else 0
+            if missed >= _MISSED_POLLS:
+                raise WorkerFailedError(
+                    f"{self.path('lock')}: the call for half {self.other} ended without a result; "
+                    "see its message above"
+                )
+            # Who has waited never takes a lock that was just given back: its owner has ended,
+            # and how it ended is in the folder at the next look.
+            if not waited and "lock" not in names and self._try_lock():
+                return self._outcome_or_work()
             if self._take_over_if_stale():
                 # What was waited for is gone; from here on this call is like a first one.
                 waited = False
@@ -157,10 +152,7 @@ class Meeting:
     def working(self, check_alive: Callable[[], None] | None = None) -> Iterator[None]:
         """Show signs of life while the block runs; tell the other call if it fails.
 
-        Parameters
-        ----------
-        check_alive : callable, optional
-            Called at every heartbeat, in the heartbeat's thread.
+        `check_alive` is called at every heartbeat, in the heartbeat's thread.
         """
         self._thread = threading.Thread(target=self._beat, args=(check_alive,), daemon=True)
         self._thread.start()
@@ -297,9 +289,17 @@ class Meeting:
             os.write(descriptor, json.dumps(content).encode())
         self._lock_descriptor = descriptor
         self._lock_time = os.fstat(descriptor).st_mtime
-        for left_over in ("done", "failed"):
-            self._leave(left_over)
         return True
+
+    def _outcome_or_work(self) -> Outcome | None:
+        # What the other call finished between the look at the folder and the lock still counts.
+        outcome = self._outcome(self._names())
+        if outcome is not None:
+            self._unlock()
+        else:
+            for left_over in ("done", "failed", f"half{self.half}"):
+                self._leave(left_over)
+        return outcome
 
     def _owner(self) -> str | None:
         if self._lock_descriptor is None:
