@@ -25,10 +25,11 @@ import numpy as np
 import torch
 
 from cryodl.cli import main as cryodl
-from cryodl.core.alignment.aligner import Aligner, Alignment, SearchSettings
+from cryodl.core.alignment.aligner import Aligner, Alignment
 from cryodl.core.alignment.particle_volumes import ParticleVolumes
 from cryodl.core.alignment.reference import MapReference, ParticleReference
 from cryodl.core.alignment.rotation_grid import even_rotations
+from cryodl.core.alignment.settings import SearchSettings
 from cryodl.core.alignment.spectra import FourierPoints, observe, spectral_power, spectral_snr
 from cryodl.core.fourier.filters import apply_transfer
 from cryodl.core.fourier.fsc import fourier_shell_correlation, resolution_at

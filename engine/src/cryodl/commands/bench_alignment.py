@@ -24,9 +24,10 @@ def measure_alignment(clock: Clock, scale: str, repeats: int) -> dict[str, Any]:
     The plain way turns the map, transforms it and correlates it with the particle, one rotation of
     the grid after the other; it has no finer search, which ours includes.
     """
-    from cryodl.core.alignment.aligner import Aligner, SearchSettings
+    from cryodl.core.alignment.aligner import Aligner
     from cryodl.core.alignment.reference import MapReference
     from cryodl.core.alignment.rotation_grid import even_rotations
+    from cryodl.core.alignment.settings import SearchSettings
     from cryodl.core.alignment.spectra import FourierPoints, observe
     from cryodl.core.benchmark.clock import host_memory_gib
     from cryodl.core.benchmark.shares import LOOK_UP, PRODUCT, TRANSFORM, time_shares

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from cryodl.core.alignment.aligner import Aligner, SearchSettings
+from cryodl.core.alignment.aligner import Aligner
 from cryodl.core.alignment.reference import MapReference, ParticleReference
+from cryodl.core.alignment.settings import SearchSettings
 from cryodl.core.alignment.spectra import FourierPoints, observe, spectral_snr
 from cryodl.core.fourier.filters import apply_transfer
 from cryodl.core.fourier.wedge import missing_wedge

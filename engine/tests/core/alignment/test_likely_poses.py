@@ -3,13 +3,14 @@
 import numpy as np
 import torch
 
-from cryodl.core.alignment.aligner import Aligner, SearchSettings
+from cryodl.core.alignment.aligner import Aligner
 from cryodl.core.alignment.candidates import Candidates
 from cryodl.core.alignment.expectation import expected_pose
 from cryodl.core.alignment.lookalikes import chosen_lookalikes, with_lookalikes
 from cryodl.core.alignment.reference import MapReference, TransformLookup
 from cryodl.core.alignment.refinement import Step, shift_search
 from cryodl.core.alignment.rotation_grid import rotation_vectors_to_matrices
+from cryodl.core.alignment.settings import SearchSettings
 from cryodl.core.alignment.spectra import FourierPoints, observe
 from cryodl.core.geometry.rotations import (
     angular_distance_degrees,
@@ -56,7 +57,8 @@ def test_shifts_are_found_without_turning():
     start = tensors([[np.eye(3)] * 2], [[[0.5, -0.5, 0.0], [0.0, 0.0, 0.0]]])
     start.scores[0, 1] = -torch.inf
     step = Step(0.0, 0.5, len(points), 4.0)
-    found = shift_search(MapReference(volume, points), seen, start, step)
+    reference = MapReference(volume, points)
+    found = shift_search(reference, reference.matched(seen), start, step)
     np.testing.assert_allclose(found.shifts[0, 0], [1.0, 0.0, -0.5], atol=1e-6)
     # What was left out stays as it was.
     assert found.scores[0, 1] == -torch.inf and found.scores[0, 0] > 0
@@ -106,7 +108,9 @@ def test_the_mean_pose_is_nearer_than_where_it_began():
     off = rotation_vectors_to_matrices(np.deg2rad(rng.normal(0, 3, (6, 3))))
     start = tensors(off[:, None], np.zeros((6, 1, 3)))
     step = Step(0.0, 0.4, len(points), 3.0)
-    found = expected_pose(MapReference(volume, points), seen, start, torch.full((6,), 4.0), step)
+    reference = MapReference(volume, points)
+    matched = reference.matched(seen)
+    found = expected_pose(reference, matched, start, torch.full((6,), 4.0), step)
     before = angular_distance_degrees(off, np.eye(3))
     after = angular_distance_degrees(found.rotations[:, 0].double().numpy(), np.eye(3))
     assert after.mean() < 0.7 * before.mean()

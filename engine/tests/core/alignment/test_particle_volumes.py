@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from tilt_cases import tilt_series
 
-from cryodl.core.alignment.aligner import Aligner, SearchSettings
+from cryodl.core.alignment.aligner import Aligner
 from cryodl.core.alignment.particle_volumes import ParticleVolumes
 from cryodl.core.alignment.reference import MapReference
+from cryodl.core.alignment.settings import SearchSettings
 from cryodl.core.alignment.spectra import FourierPoints, observe
 from cryodl.core.fourier.filters import apply_transfer
 from cryodl.core.fourier.fsc import fourier_shell_correlation

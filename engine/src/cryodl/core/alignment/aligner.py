@@ -13,11 +13,12 @@ from torch import Tensor
 
 from cryodl.core.alignment.candidates import Candidates, distinct, gather, merge
 from cryodl.core.alignment.expectation import expected_pose
-from cryodl.core.alignment.grid_scores import GridScores
+from cryodl.core.alignment.grid_scores import GridScores, TurnedReference
 from cryodl.core.alignment.lookalikes import APART_DEGREES, chosen_lookalikes, with_lookalikes
-from cryodl.core.alignment.reference import MapReference, Reference, as_real
+from cryodl.core.alignment.reference import MapReference, Reference, energies, flat_real
 from cryodl.core.alignment.refinement import Step, local_search, polish, shift_search
 from cryodl.core.alignment.rotation_grid import spacing_degrees
+from cryodl.core.alignment.settings import SearchSettings
 from cryodl.core.alignment.spectra import Observations
 from cryodl.core.geometry.symmetry import symmetry_matrices
 from cryodl.errors import ConfigError
@@ -36,56 +37,6 @@ _NOISE = 0.5
 _APART_DEGREES = 5.0
 # Poses are known better than this where noise does not matter much.
 _BLURRED_DEGREES = 1.5
-
-
-@dataclass(frozen=True)
-class SearchSettings:
-    """How poses are searched.
-
-    Attributes
-    ----------
-    symmetry : str
-        Point group of the reference.
-    rotations : int
-        Of the exhaustive search, over all of SO(3).
-    max_shift_px : float
-        From the centre of the box, or from the poses at hand.
-    coarse_shell : int
-        Band of the exhaustive search in px of Fourier space: 8 is what a box of 16 px holds.
-    candidates : int
-        Of the exhaustive search, which are all scored about their place in the whole band.
-    auto_rotations, auto_shell, auto_candidates
-        The same for the search from coarse to fine; the best of its candidates reaches the
-        whole band. For a reference that has little to show in the band of `auto_shell` it is
-        done in that of `coarse_shell` with twice as much of both.
-    local_degrees : float
-        Largest step of the search about poses at hand.
-    finest_degrees : float
-        Smallest step; the result is interpolated between steps.
-    is_thorough : bool
-        The exhaustive search keeps six times as many candidates of the grid, and those that lie
-        near each other as well: for scores as rugged as those of two noisy particles.
-    """
-
-    symmetry: str = "C1"
-    rotations: int = 4608
-    max_shift_px: float = 4.0
-    coarse_shell: int = 8
-    candidates: int = 8
-    auto_rotations: int = 2304
-    auto_shell: int = 6
-    auto_candidates: int = 16
-    local_degrees: float = 6.0
-    finest_degrees: float = 1.5
-    is_thorough: bool = False
-
-    def __post_init__(self) -> None:
-        least = min(self.rotations, self.candidates, self.coarse_shell, self.auto_candidates)
-        if least < 1 or self.max_shift_px < 0 or not self.finest_degrees > 0:
-            raise ConfigError(
-                f"search: found {self.rotations} rotations, {self.candidates} candidates, shell "
-                f"{self.coarse_shell}, shifts to {self.max_shift_px} px; expected positive numbers"
-            )
 
 
 @dataclass(frozen=True)
@@ -173,6 +124,7 @@ class Aligner:
             raise ConfigError(f"alignment: mode {mode!r} with no poses, or unknown; give a start")
         with torch.no_grad():
             given = self._given(seen, rotations, shifts_px)
+            seen = self.reference.matched(seen)
             if mode == "refine" and given is not None:
                 return self._finished(seen, self._refined_given(seen, given))
             if mode == "exhaustive":
@@ -183,18 +135,20 @@ class Aligner:
         """Score rotations (b, c, 3, 3) with all shifts in the coarse band and keep the best."""
         count = self.points.within(min(self.settings.coarse_shell, self.points.max_shell))
         shifts = self._grid.shifts(self.settings.coarse_shell)
-        turned = self.reference.turned(rotations.to(self.points.xyz), count, seen.power)
-        scores, place = self._grid.scored(seen.first(count), [turned], shifts)
+        turned = TurnedReference.of(self.reference.turned(rotations.to(self.points.xyz), count))
+        matched = self.reference.matched(seen).first(count)
+        scores, place = self._grid.scored(matched, [turned], shifts)
         found = Candidates(rotations.to(scores), shifts[place], scores)
         return distinct(found, keep, 5.0, self._group)
 
     def scored(self, seen: Observations, rotations: Tensor, shifts: Tensor) -> Candidates:
         """Score poses (b, c, 3, 3) and (b, c, 3) as they are, in the whole band."""
-        count = len(self.points)
-        turned = self.reference.turned(rotations.to(self.points.xyz), count, seen.power)
-        data = as_real(seen.data[:, None] * self.points.phases(shifts).conj())
-        cross = (as_real(turned.values) * data).sum(dim=2, keepdim=True)
-        return Candidates(rotations, shifts, turned.scores(cross, seen)[..., 0])
+        matched = self.reference.matched(seen)
+        turned = self.reference.turned(rotations.to(self.points.xyz), len(self.points))
+        data = matched.data[:, None] * self.points.phases(-shifts)
+        cross = (flat_real(turned) * flat_real(data)).sum(dim=2, keepdim=True)
+        scores = self.reference.scores(cross, energies(turned, matched.weight))
+        return Candidates(rotations, shifts, scores[..., 0])
 
     # --- the searches ------------------------------------------------------------------------
 
@@ -206,12 +160,11 @@ class Aligner:
         if settings.is_thorough:
             keep, most, apart = 6 * keep, 2 * most, _APART_DEGREES
             wider = (shell + self.points.max_shell) // 2
-        if self._wide(seen.power, shell) > shell:
-            keep = max(keep, _MANY)
+        enough, share = self._wide(seen.power, shell), 0.0
+        keep = max(keep, _MANY) if enough > shell else keep
         found = self._grid_search(seen, settings.rotations, shell, keep, spacing)
-        if given is not None:
-            found = merge(found, given)
-        shell, share = self._wide(seen.power, shell), 0.0
+        found = found if given is None else merge(found, given)
+        shell = enough
         if shell > wider:
             wider, share = shell, _PATIENT[0]
         for degrees, band in ((spacing / 2, shell), (spacing / 4, wider)):
@@ -308,14 +261,16 @@ class Aligner:
         if self._alike_power is not None and torch.equal(self._alike_power, seen.power):
             return self.alike
         upright = torch.eye(3, device=self.points.device)[None]
-        values = self.reference.turned(upright, len(self.points), seen.power).values
+        values = self.reference.turned(upright, len(self.points))
+        values = values / seen.power[self.points.shell].sqrt()
         itself = Observations(values, torch.ones_like(values.real), seen.power)
         shell = self._wide(seen.power, min(self.settings.coarse_shell, self.points.max_shell))
         spacing = spacing_degrees(self.settings.auto_rotations)
-        found = self._grid_search(itself, self.settings.auto_rotations, shell, 16, spacing)
+        matched = self.reference.matched(itself)
+        found = self._grid_search(matched, self.settings.auto_rotations, shell, 16, spacing)
         for part in (2, 4, 7):
             step = self._step(spacing / part, shell, is_rough=True)
-            found = local_search(self.reference, itself, found, step)
+            found = local_search(self.reference, matched, found, step)
         found = distinct(found, 16, APART_DEGREES, self._group)
         top = self.scored(itself, upright[None], torch.zeros(1, 1, 3, device=self.points.device))
         group = torch.as_tensor(self._group, device=self.points.device)
@@ -326,7 +281,7 @@ class Aligner:
     def _grid_search(
         self, seen: Observations, count: int, shell: int, keep: int, spacing: float
     ) -> Candidates:
-        grid, turned = self._grid.turned(count, shell, seen.power)
+        grid, turned = self._grid.turned(count, shell)
         shifts = self._grid.shifts(shell)
         scores, place = self._grid.scored(seen.first(self.points.within(shell)), turned, shifts)
         least = min(self.settings.coarse_shell, self.points.max_shell)
@@ -363,8 +318,8 @@ class Aligner:
         if rotations is None:
             return None
         count = len(seen.data)
-        matrices = torch.as_tensor(np.asarray(rotations, dtype=np.float32))
-        matrices = matrices.reshape(count, -1, 3, 3).to(self.points.device)
+        matrices = torch.as_tensor(np.asarray(rotations, np.float32)).reshape(count, -1, 3, 3)
+        matrices = matrices.to(self.points.device)
         if shifts is None:
             return self.proposals(seen, matrices, min(matrices.shape[1], 6))
         moves = torch.as_tensor(np.asarray(shifts, dtype=np.float32)).reshape(count, -1, 3)

@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
-from cryodl.core.alignment.reference import MapReference, Reference, Turned, as_real
+from cryodl.core.alignment.reference import MapReference, Reference, flat_real
 from cryodl.core.alignment.rotation_grid import ball, even_rotations
 from cryodl.core.alignment.spectra import Observations
 
 # Rotations that are scored in one pass, to bound the memory.
 _ROTATIONS_OF_A_PASS = 1152
+
+
+class TurnedReference(NamedTuple):
+    """A reference in some orientations, for one particle (R, P) or one each (b, R, P).
+
+    Attributes
+    ----------
+    values : Tensor, (..., R, 2 P)
+        Real and imaginary parts.
+    squared : Tensor, (..., R, P)
+        Their power.
+    """
+
+    values: Tensor
+    squared: Tensor
+
+    @staticmethod
+    def of(turned: Tensor) -> TurnedReference:
+        """Prepare what `Reference.turned` gave."""
+        return TurnedReference(flat_real(turned), turned.real**2 + turned.imag**2)
 
 
 class GridScores:
@@ -29,45 +51,42 @@ class GridScores:
     def __init__(self, reference: Reference, symmetry: str, max_shift_px: float) -> None:
         self.reference, self.points = reference, reference.points
         self._symmetry, self._max_shift_px = symmetry, max_shift_px
-        self._cached: tuple[Tensor, dict[tuple[int, int], list[Turned]]] | None = None
+        self._kept: dict[tuple[int, int], list[TurnedReference]] = {}
         self._grids: dict[int, Tensor] = {}
 
-    def turned(self, count: int, shell: int, power: Tensor) -> tuple[Tensor, list[Turned]]:
+    def turned(self, count: int, shell: int) -> tuple[Tensor, list[TurnedReference]]:
         """Return the grid, (g, 3, 3), and the reference turned by it."""
         if count not in self._grids:
             found = even_rotations(count, self._symmetry)
             self._grids[count] = torch.as_tensor(found, device=self.points.device).to(torch.float32)
         grid = self._grids[count]
-        if self._cached is None or not torch.equal(self._cached[0], power):
-            self._cached = (power, {})
-        kept = self._cached[1]
-        if (count, shell) not in kept:
+        if (count, shell) not in self._kept:
             points = self.points.within(shell)
-            parts = grid.split(_ROTATIONS_OF_A_PASS)
             # A map is turned once for all particles, a particle for its own pair alone.
             rough = not isinstance(self.reference, MapReference)
-            kept[count, shell] = [
-                self.reference.turned(p, points, power, is_rough=rough) for p in parts
+            self._kept[count, shell] = [
+                TurnedReference.of(self.reference.turned(part, points, is_rough=rough))
+                for part in grid.split(_ROTATIONS_OF_A_PASS)
             ]
-        return grid, kept[count, shell]
+        return grid, self._kept[count, shell]
 
     def scored(
-        self, seen: Observations, turned: list[Turned], shifts: Tensor
+        self, seen: Observations, turned: list[TurnedReference], shifts: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return the best score over shifts of each rotation, and the number of that shift."""
         count = seen.data.shape[1]
         # Moving the reference by -s multiplies it by exp(2 pi i k s / n), the data by the inverse.
-        phases = self.points.phases(shifts, count).conj()
-        moved = as_real(seen.data[:, None] * phases)  # (b, T, 2P)
+        moved = flat_real(seen.data[:, None] * self.points.phases(-shifts, count))  # (b, T, 2P)
         best, place = [], []
         for part in turned:
-            values = as_real(part.values)
-            if values.ndim == 2:
-                flat = torch.matmul(moved.flatten(0, 1), values.T)
+            if part.values.ndim == 2:
+                flat = torch.matmul(moved.flatten(0, 1), part.values.T)
                 cross = flat.unflatten(0, moved.shape[:2]).transpose(1, 2)
+                energy = seen.weight @ part.squared.T
             else:
-                cross = torch.matmul(values, moved.transpose(1, 2))
-            scores, index = part.scores(cross, seen).max(dim=2)
+                cross = torch.matmul(part.values, moved.transpose(1, 2))
+                energy = torch.matmul(part.squared, seen.weight[..., None])[..., 0]
+            scores, index = self.reference.scores(cross, energy).max(dim=2)
             best.append(scores)
             place.append(index)
         return torch.cat(best, dim=1), torch.cat(place, dim=1)

@@ -27,27 +27,27 @@ _SMALL_BOX_PX = 40
 _SMOOTHED = 5  # shells
 
 
-class Turned(Protocol):
-    """A reference at the points of the particle's frame, for some rotations."""
-
-    values: Tensor
-
-    def scores(self, cross: Tensor, seen: Observations) -> Tensor:
-        """Turn correlations (..., R, T) into scores."""
-
-
 class Reference(Protocol):
-    """What particles are aligned to."""
+    """What particles are aligned to.
+
+    A pose is scored from two sums over the points: of the particle times the turned reference
+    (`cross`), and of the particle's weight times the power of the turned reference (`energy`).
+    What depends on the frequency alone is put into data and weight once, by `matched`.
+    """
 
     points: FourierPoints
 
-    def turned(
-        self, rotations: Tensor, count: int, power: Tensor, *, is_rough: bool = False
-    ) -> Turned:
-        """Return it at the first `count` points for rotations (..., 3, 3).
+    def matched(self, seen: Observations) -> Observations:
+        """Return data and weight (b, P) that turned values are to be multiplied by."""
+
+    def turned(self, rotations: Tensor, count: int, *, is_rough: bool = False) -> Tensor:
+        """Return it at the first `count` points for rotations (..., 3, 3): (..., P) complex.
 
         Roughly: at the nearest frequencies that are stored, a tenth of the time.
         """
+
+    def scores(self, cross: Tensor, energy: Tensor) -> Tensor:
+        """Turn correlations (..., R, T) and energies (..., R) into scores (..., R, T)."""
 
     def information(self, power: Tensor) -> Tensor:
         """Return by shell how much it adds to the score of a good pose, (max_shell + 1,)."""
@@ -108,7 +108,7 @@ class TransformLookup:
         places = rows.flatten(0, 1) @ torch.cat([points_xyz, ones], dim=1).T
         # Whole numbers from here on: those of large boxes are beyond what a float can count.
         x, y, z = places.int().unflatten(0, (3, -1))
-        flat = z.mul_(self._edge).add_(y).mul_(self._edge).add_(x).reshape(-1)
+        flat = x.add_(y.add_(z, alpha=self._edge), alpha=self._edge).reshape(-1)
         found = self._flat.index_select(0, flat)
         return found.reshape(*rotations.shape[:-2], len(points_xyz))
 
@@ -159,33 +159,25 @@ class MapReference:
         self.points = points
         self._lookup = TransformLookup(values / values.std(), points.max_shell, points.device)
 
-    def turned(
-        self, rotations: Tensor, count: int, power: Tensor, *, is_rough: bool = False
-    ) -> TurnedMap:
-        """Return the whitened map in the frames of particles; see `Reference`."""
-        values = self._lookup.turned(self.points.xyz[:count], rotations, is_rough)
-        return TurnedMap(values / power[self.points.shell[:count]].sqrt())
+    def matched(self, seen: Observations) -> Observations:
+        """Whiten the map by way of the particle: data over the root of the power of the noise."""
+        power = seen.power[self.points.shell]
+        return Observations(seen.data / power.sqrt(), seen.weight / power, seen.power)
+
+    def turned(self, rotations: Tensor, count: int, *, is_rough: bool = False) -> Tensor:
+        """Return the map in the frames of particles; see `Reference`."""
+        return self._lookup.turned(self.points.xyz[:count], rotations, is_rough)
+
+    def scores(self, cross: Tensor, energy: Tensor) -> Tensor:
+        """Return z-scores: correlations over the deviation that noise alone would give them."""
+        return cross * (2 / energy.clamp(min=1e-12)).sqrt()[..., None]
 
     def information(self, power: Tensor) -> Tensor:
         """Return the power by shell over that of the noise; see `Reference`."""
         upright = torch.eye(3, device=power.device)[None]
-        values = self.turned(upright, len(self.points), power).values
-        return self.points.shell_sums(values.real**2 + values.imag**2)[0]
-
-
-class TurnedMap:
-    """A map in some orientations, (..., R, P)."""
-
-    def __init__(self, values: Tensor) -> None:
-        self.values = values
-        self._squared: Tensor | None = None
-
-    def scores(self, cross: Tensor, seen: Observations) -> Tensor:
-        """Return z-scores: correlations over the deviation that noise alone would give them."""
-        if self._squared is None:
-            self._squared = self.values.real**2 + self.values.imag**2
-        energy = contract(self._squared, seen.weight)
-        return cross * (2 / energy.clamp(min=1e-12)).sqrt()[..., None]
+        values = self.turned(upright, len(self.points))
+        squared = (values.real**2 + values.imag**2) / power[self.points.shell]
+        return self.points.shell_sums(squared)[0]
 
 
 class ParticleReference:
@@ -232,43 +224,35 @@ class ParticleReference:
         rho = torch.as_tensor(ratio / (1 + ratio), device=points.device).to(torch.float32)
         self._rho = rho[points.shell]
 
-    def turned(
-        self, rotations: Tensor, count: int, power: Tensor, *, is_rough: bool = False
-    ) -> Turned:
-        """Return the whitened particle and its wedge in the frames of others."""
-        values = self._lookup.turned(self.points.xyz[:count], rotations, is_rough)
-        values = values / self._power[self.points.shell[:count]].sqrt()
+    def matched(self, seen: Observations) -> Observations:
+        """Put the filters of the likelihood into the particle; see `Reference`.
+
+        Two whitened particles of one object correlate by ``rho = snr / (1 + snr)``: one foretells
+        ``rho`` times itself of the other, with a variance of ``1 - rho^2``.
+        """
+        power = self._power[self.points.shell]
         if not self._wedge_aware:
-            return TurnedMap(values)
-        rho = self._rho[:count]
-        return TurnedParticle(values * rho, 1 / (1 - rho**2))
+            return Observations(seen.data / power.sqrt(), seen.weight / power, seen.power)
+        certainty = 1 / (1 - self._rho**2)
+        data = seen.data * (2 * self._rho * certainty / power.sqrt())
+        return Observations(data, seen.weight * (self._rho**2 * certainty / power), seen.power)
+
+    def turned(self, rotations: Tensor, count: int, *, is_rough: bool = False) -> Tensor:
+        """Return the particle in the frames of others; see `Reference`."""
+        return self._lookup.turned(self.points.xyz[:count], rotations, is_rough)
+
+    def scores(self, cross: Tensor, energy: Tensor) -> Tensor:
+        """Return log-likelihood ratios: the other has this object, or nothing of it.
+
+        Without awareness of the wedge, z-scores as of a map.
+        """
+        if not self._wedge_aware:
+            return cross * (2 / energy.clamp(min=1e-12)).sqrt()[..., None]
+        return cross - energy[..., None]
 
     def information(self, power: Tensor) -> Tensor:
         """Return the shares of signal by shell; see `Reference`."""
         return self.points.shell_sums(self._rho[None] ** 2)[0]
-
-
-class TurnedParticle:
-    """What a particle says of the object in some orientations, (..., R, P).
-
-    Two whitened particles of one object correlate by ``rho = snr / (1 + snr)``: one foretells
-    ``rho`` times itself of the other, with a variance of ``1 - rho^2``.
-
-    Parameters
-    ----------
-    values : (..., R, P) complex
-        What is foretold.
-    certainty : (P,)
-        One over the variance.
-    """
-
-    def __init__(self, values: Tensor, certainty: Tensor) -> None:
-        self.values = 2 * values * certainty
-        self._squared = (values.real**2 + values.imag**2) * certainty
-
-    def scores(self, cross: Tensor, seen: Observations) -> Tensor:
-        """Return log-likelihood ratios: the particle has this object, or nothing of it."""
-        return cross - contract(self._squared, seen.weight)[..., None]
 
 
 def _smoothed(ratio: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -277,16 +261,15 @@ def _smoothed(ratio: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.exp(np.convolve(padded, np.full(_SMOOTHED, 1 / _SMOOTHED), "valid"))
 
 
-def contract(of_reference: Tensor, of_particle: Tensor) -> Tensor:
-    """Sum over the points: (R, P) or (b, R, P) with (b, P) to (b, R)."""
-    if of_reference.ndim == 2:
-        return of_particle @ of_reference.T
-    return torch.matmul(of_reference, of_particle[..., None])[..., 0]
+def energies(turned: Tensor, weight: Tensor) -> Tensor:
+    """Sum the power of turned values times weights: (b, R, P) complex with (b, P) to (b, R)."""
+    doubled = weight.repeat_interleave(2, dim=-1)
+    return torch.matmul(flat_real(turned).square(), doubled[..., None])[..., 0]
 
 
-def as_real(values: Tensor) -> Tensor:
-    """Put imaginary after real parts: (..., P) complex to (..., 2 P)."""
-    return torch.cat([values.real, values.imag], dim=-1)
+def flat_real(values: Tensor) -> Tensor:
+    """See complex values (..., P) as real ones (..., 2 P), real and imaginary parts in turns."""
+    return torch.view_as_real(values).flatten(-2)
 
 
 def _seen_volume(volume: NDArray[np.float32], wedge: NDArray) -> NDArray[np.float32]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cryodl.core.alignment.candidates import Candidates
-from cryodl.core.alignment.reference import Reference, as_real
+from cryodl.core.alignment.reference import Reference, energies, flat_real
 from cryodl.core.alignment.rotation_grid import composite, rotation_vectors_to_matrices
 from cryodl.core.alignment.spectra import Observations
 
@@ -85,19 +85,19 @@ def shift_search(
     count, band = step.count, seen.first(step.count)
     shifts, scores = found.shifts.clone(), found.scores.clone()
     moves = torch.as_tensor(composite(), device=found.shifts.device).to(found.shifts) * step.pixels
-    steps = reference.points.phases(moves, count).conj().T
+    steps = flat_real(reference.points.phases(moves, count)).T
     batch = max(1, 2 * _VALUES_OF_A_PASS // count)
     for row in range(len(found.scores)):
         one = band.chosen(torch.tensor([row], device=found.scores.device))
         alive = torch.nonzero(found.scores[row] > -torch.inf)[:, 0]
         places, which = torch.unique(found.shifts[row, alive], dim=0, return_inverse=True)
-        moved = one.data * reference.points.phases(places, count).conj()
+        moved = one.data * reference.points.phases(-places, count)
         for part, place in zip(alive.split(batch), which.split(batch)):
             rotations, start = found.rotations[row, part], found.shifts[row, part]
-            turned = reference.turned(rotations, count, seen.power, is_rough=step.is_rough)
-            product = turned.values.conj() * moved[place]
-            cross = product.real @ steps.real - product.imag @ steps.imag
-            values = turned.scores(cross[None], one)[0]
+            turned = reference.turned(rotations, count, is_rough=step.is_rough)
+            energy = energies(turned[None], one.weight)
+            cross = flat_real(moved[place].mul_(turned.conj())) @ steps
+            values = reference.scores(cross[None], energy)[0]
             best, _, index = _best_allowed(values[:, None], start, start[:, None] + moves, step)
             shifts[row, part], scores[row, part] = start + moves[index], best
     return Candidates(found.rotations, shifts, scores)
@@ -177,12 +177,11 @@ def _lattice_scores(
     offsets = _rotation_offsets(step.degrees).to(rotations)
     turned = offsets @ rotations[:, None]  # (r, 15, 3, 3)
     moves = torch.as_tensor(composite(), device=shifts.device).to(shifts) * step.pixels
-    values = reference.turned(turned, step.count, seen.power, is_rough=step.is_rough)
-    count = step.count
-    start = reference.points.phases(shifts, count).conj()
-    data = as_real((seen.data * start)[:, None] * reference.points.phases(moves, count).conj())
-    cross = torch.matmul(as_real(values.values), data.transpose(1, 2))
-    return values.scores(cross, seen), turned, shifts[:, None] + moves
+    values = reference.turned(turned, step.count, is_rough=step.is_rough)
+    start = seen.data * reference.points.phases(-shifts, step.count)
+    data = start[:, None] * reference.points.phases(-moves, step.count)
+    cross = torch.matmul(flat_real(values), flat_real(data).transpose(1, 2))
+    return reference.scores(cross, energies(values, seen.weight)), turned, shifts[:, None] + moves
 
 
 def _top(values: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from cryodl.core.alignment.reference import TransformLookup, as_real
+from cryodl.core.alignment.reference import TransformLookup
 from cryodl.core.alignment.rotation_grid import ball
 from cryodl.core.alignment.spectra import FourierPoints
 
@@ -73,3 +73,8 @@ class TemplateBank(nn.Module):
         if name not in self._points:
             self._points[name] = FourierPoints(self.box_px, self.max_shell, name)
         return self._points[name]
+
+
+def as_real(values: Tensor) -> Tensor:
+    """Put imaginary after real parts: (..., P) complex to (..., 2 P), as checkpoints have them."""
+    return torch.cat([values.real, values.imag], dim=-1)

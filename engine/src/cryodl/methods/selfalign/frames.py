@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from cryodl.core.alignment.aligner import Aligner, SearchSettings
+from cryodl.core.alignment.aligner import Aligner
 from cryodl.core.alignment.reference import MapReference
 from cryodl.core.alignment.rotation_grid import rotation_vectors_to_matrices
+from cryodl.core.alignment.settings import SearchSettings
 from cryodl.core.alignment.spectra import FourierPoints, observe
 from cryodl.core.fourier.filters import low_pass
 from cryodl.core.geometry.rotations import angular_distance_degrees

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cryodl.core.alignment.aligner import Aligner, SearchSettings
+from cryodl.core.alignment.aligner import Aligner
 from cryodl.core.alignment.reference import MapReference
+from cryodl.core.alignment.settings import SearchSettings
 from cryodl.core.alignment.spectra import FourierPoints, Observations, observe
 from cryodl.core.run.folder import RunFolder
 from cryodl.methods.selfalign.inputs import CheckedParticles

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryodl.conventions import PIXEL_SIZE_TOLERANCE
-from cryodl.core.alignment.aligner import SearchSettings
 from cryodl.core.alignment.particle_volumes import ParticleVolumes
+from cryodl.core.alignment.settings import SearchSettings
 from cryodl.core.io.mrc import read_volume
 from cryodl.core.io.particles.model import ParticleSet
 from cryodl.core.io.particles.read import read_particles

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cryodl.core.alignment.aligner import SearchSettings
+from cryodl.core.alignment.settings import SearchSettings
 from cryodl.core.geometry.rotations import angular_distance_degrees
 from cryodl.core.run.folder import RunFolder
 from cryodl.methods.selfalign.averaging import (

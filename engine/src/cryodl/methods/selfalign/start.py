@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cryodl.core.alignment.aligner import Aligner, Alignment, SearchSettings
+from cryodl.core.alignment.aligner import Aligner, Alignment
 from cryodl.core.alignment.reference import ParticleReference
+from cryodl.core.alignment.settings import SearchSettings
 from cryodl.core.alignment.spectra import FourierPoints, observe, spectral_power, spectral_snr
 from cryodl.errors import InputError
 from cryodl.methods.selfalign.inputs import CheckedParticles
