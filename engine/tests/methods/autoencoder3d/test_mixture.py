@@ -6,12 +6,13 @@ import torch
 from subvolume_cases import particles, shape, turned
 
 from cryodl.core.evaluation.partitions import adjusted_rand_index
+from cryodl.core.fourier.filters import apply_transfer
 from cryodl.core.fourier.wedge import missing_wedge
 from cryodl.core.geometry.rotations import random_rotations
 from cryodl.methods.autoencoder3d import mixture_groups
 from cryodl.methods.autoencoder3d.averages import Poses, average_boxes, upright, working_boxes
 from cryodl.methods.autoencoder3d.data import standardised
-from cryodl.methods.autoencoder3d.mixture import Mixture, expect, total_power
+from cryodl.methods.autoencoder3d.mixture import Mixture, expect, maximise, total_power
 from cryodl.methods.autoencoder3d.mixture_groups import Particles, refine_groups
 from cryodl.methods.autoencoder3d.resolution import Resolution, observe
 
@@ -40,6 +41,24 @@ def test_a_turned_map_fits_in_its_pose_and_sums_give_it_back():
     values, weights = at.insert(sums.values[0], sums.weights[0])
     back = at.volume(values / weights.clamp(min=1e-3))
     assert correlation(back, volume) > 0.9
+
+
+@pytest.mark.parametrize("edge", ["hard", "soft"])
+def test_noise_is_measured_right_whatever_the_edge_of_the_wedge_and_where_noise_lies(edge):
+    # Through a wedge of another make than ours, and noise that was never in it.
+    rng, at, wedge = np.random.default_rng(8), Resolution(16, 3, 1152), missing_wedge(16, -60, 60)
+    through = (wedge > 0.99).astype(np.float32) if edge == "hard" else wedge
+    turns = at.grid.double().numpy()[::57]
+    boxes = np.stack([turned(shape(1), turn) for turn in turns])
+    boxes = np.stack([apply_transfer(box, through) for box in boxes])
+    boxes = (boxes + rng.normal(0, 1, boxes.shape)).astype(np.float32)
+    seen = observe(at, boxes, wedge[None], np.zeros(len(boxes), np.int64))
+    mixture = Mixture([shape(1)], torch.ones(4), np.ones(1))
+    found, sums = expect(at, seen, mixture, np.zeros((len(boxes), 3)))
+    assert found.chances.shape == (len(boxes), 1)
+    noise = maximise(at, sums, found.chances).noise[1:]
+    # In the first shell there is also what a map within its ball cannot be.
+    assert noise[0] < 2.1 and torch.allclose(noise[1:], torch.ones(2), rtol=0.25), noise
 
 
 def test_the_probabilities_of_a_particle_are_one():

@@ -14,6 +14,7 @@ from cryodl.core.alignment.reference import TransformLookup
 from cryodl.core.alignment.rotation_grid import even_rotations
 
 _EDGE_PX = 2.0
+_SURE = 0.95  # of a frequency that was measured; the edge of a wedge depends on how it was made
 
 
 class Resolution:
@@ -94,9 +95,9 @@ class Observed:
     Attributes
     ----------
     spectra : (N, P) complex
-        Transforms.
+        Transforms, 0 where nothing was measured.
     seen : (T, P) float32
-        What each kind of recording measured, 0 to 1.
+        What each kind of recording measured, 0 or 1.
     kinds : (N,) int64
         Kind of each particle.
     """
@@ -116,9 +117,15 @@ def observe(
     wedges: NDArray[np.float32],
     kinds: NDArray[np.int64],
 ) -> Observed:
-    """Return boxes (N, n, n, n) as seen through wedges (T, n, n, n) at a resolution."""
+    """Return boxes (N, n, n, n) as seen through wedges (T, n, n, n) at a resolution.
+
+    Only frequencies count that were surely measured. At low frequencies a third of all lie at the
+    edge of the wedge, where data may have nothing, half or all, by the program that made them; and
+    noise may also be where nothing was measured.
+    """
     seen = torch.from_numpy(wedges).reshape(len(wedges), -1)[:, at.chosen]
-    return Observed(at.spectra(boxes), seen, np.asarray(kinds, dtype=np.int64))
+    sure, kinds = (seen > _SURE).float(), np.asarray(kinds, dtype=np.int64)
+    return Observed(at.spectra(boxes) * sure[kinds], sure, kinds)
 
 
 def _frequencies(n: int, shell: int) -> tuple[Tensor, Tensor]:
