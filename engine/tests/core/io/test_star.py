@@ -243,3 +243,18 @@ def test_the_search_for_garbage_goes_on_after_a_failure():
         assert not gc.isenabled()
         raise InputError("x")
     assert gc.isenabled()
+
+
+def test_a_mark_of_the_byte_order_is_no_content(tmp_path):
+    path = tmp_path / "t.star"
+    path.write_text("# made elsewhere\ndata_a\n_x 1\n", encoding="utf-8-sig")
+    assert read_star(path)["a"] == {"x": 1}
+
+
+def test_comments_behind_values(tmp_path):
+    text = "data_l\n_x 5 # five\n_yName 'a # b' # c\ndata_t\nloop_\n_xName\n_y\n"
+    text += '\'a #1\' 2   # odd "one"\n"b c" 3\t# it\'s\nd#4 4\n'
+    blocks = read_star(write(tmp_path, text))
+    assert blocks["l"] == {"x": 5, "yName": "a # b"}
+    assert blocks["t"]["xName"].tolist() == ["a #1", "b c", "d#4"]
+    assert blocks["t"]["y"].tolist() == [2, 3, 4]

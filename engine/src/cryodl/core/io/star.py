@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _INTEGER = re.compile(r"[-+]?\d+")
 _FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?(nan|inf)", re.IGNORECASE)
 _SINGLE_QUOTED = re.compile(r"(?<!\S)'([^'\"\n]*)'(?!\S)")
+_QUOTED_OR_COMMENT = re.compile(r"""(?<!\S)(?:'[^']*'|"[^"]*")(?!\S)|\s(#)""")
 _VERSION = re.compile(r"#\s*version\s+(\d+)")
 _MISSING = ("nan", "NaN", "-nan", "<NA>")
 _FLOAT_FORMAT = "%.9g"
@@ -173,13 +174,13 @@ def require_columns(
 
 def _read_text(source: Path) -> str:
     try:
-        text = source.read_text(encoding="utf-8")
+        text = source.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise InputError(
             f"{source}: does not exist, expected a STAR file; check the name and the folder"
         ) from None
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a NUL in the name
-        reason = getattr(error, "strerror", None) or "it is not text"
+        reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
         raise InputError(
             f"{str(source)!r}: cannot be read ({reason}), expected a STAR file; check the name "
             "and the permissions, or give another file"
@@ -244,7 +245,7 @@ def _take_line(block: _Block, line: str, number: int, name: str) -> None:
     elif line.split()[0] == "loop_" and not block.values:
         block.is_table = True
     elif line.startswith("_"):
-        label, *value = line[1:].split(None, 1)
+        label, *value = _without_comment(line)[1:].split(None, 1)
         block.values[label] = value[0] if value else ""
     else:
         raise InputError(
@@ -292,9 +293,11 @@ def _table(block: _Block, name: str) -> pd.DataFrame:
 
 
 def _without_comment(row: str) -> str:
-    if " #" in row and '"' not in row and "'" not in row:
-        return row[: row.index(" #")]
-    return row
+    if " #" not in row and "\t#" not in row:
+        return row
+    # A # inside quotes is part of a name.
+    comment = next((m for m in _QUOTED_OR_COMMENT.finditer(row) if m.group(1)), None)
+    return row if comment is None else row[: comment.start()]
 
 
 def _check_rows(block: _Block, table: pd.DataFrame, where: str) -> None:

@@ -132,3 +132,38 @@ def test_tilt_range_that_is_none(star, tilts):
     particles = read_particles(star)
     assert particles.tilt_range_degrees is None
     assert any("no tilt range can be read" in line for line in particles.report.remarks)
+
+
+def test_a_link_to_a_file_leads_to_its_images(star, tmp_path):
+    (tmp_path / "boxes").rename(star.parent / "boxes")
+    elsewhere = tmp_path / "pipeline"
+    elsewhere.mkdir()
+    (elsewhere / "particles.star").symlink_to(star)
+    particles = read_particles(elsewhere / "particles.star")
+    assert particles.report.dropped == read_particles(star).report.dropped
+    assert particles.image_paths[0].is_file()
+
+
+def test_pixel_sizes_that_only_headers_know_may_differ(star):
+    data = np.random.default_rng(1).normal(size=(8, 8, 8)).astype(np.float32)
+    write_volume(star.parents[1] / "boxes" / "c.mrc", data, pixel_size_angstrom=3.0)
+    star.write_text("data_particles" + RELION31.partition("data_particles")[2])
+    particles = read_particles(star)
+    np.testing.assert_array_equal(particles.pixel_size_angstrom, [2.0, 3.0])
+
+
+def test_a_pixel_size_that_the_images_deny_is_told(star):
+    assert "3 A, the header of an image 2 A" in " ".join(read_particles(star).report.remarks)
+    assert not read_particles(star, pixel_size_angstrom=2.0).report.remarks
+
+
+def test_a_given_pixel_size_goes_for_points_too(tmp_path):
+    path = tmp_path / "points.star"
+    path.write_text(
+        "data_\nloop_\n_rlnMicrographName\n_rlnMicrographPixelSize\n_rlnCoordinateX\n"
+        "_rlnCoordinateY\n_rlnCoordinateZ\nt 4.0 1 2 3\n"
+    )
+    for given, expected in ((None, 4.0), (7.0, 7.0)):
+        points = read_particles(path, pixel_size_angstrom=given)
+        assert points.pixel_size_angstrom[0] == expected
+        assert points.coordinate_pixel_size_angstrom[0] == expected

@@ -23,6 +23,8 @@ MISSING = "the image file does not exist"
 DAMAGED = "the image file is damaged or not MRC"
 BEYOND = "the image number is beyond the stack"
 UNREADABLE_NAME = "the image name cannot be read"
+# Calibrated to a percent or so after the images were made: that is no contradiction.
+_PIXEL_SIZES_DIFFER = 0.05
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -63,8 +65,10 @@ class FileFinder:
 
     def __init__(self, star: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None):
         here = Path(star).absolute().parent
+        # A link to a STAR file, as pipelines make them: its names count from where it really lies.
+        real = Path(os.path.realpath(star)).parent
         self.folder = Path(folder).absolute() if folder is not None else None
-        self.bases = [here, *here.parents]
+        self.bases = list(dict.fromkeys([here, *here.parents, real, *real.parents]))
         # By the folder of a name: the folders that exist, and where a file of it would be.
         self._known: dict[str, tuple[list[Path], Path]] = {}
 
@@ -110,10 +114,13 @@ class ImageCheck:
     by_row: list[Header | None]
 
 
-def check_images(paths: Sequence[Path], numbers: NDArray[np.int64]) -> ImageCheck:
+def check_images(
+    paths: Sequence[Path], numbers: NDArray[np.int64], *, every_header: bool = False
+) -> ImageCheck:
     """Look at the image files: do they exist, are they whole, do the stacks reach far enough.
 
-    Files without an image number that have the same size are taken to have the same header.
+    Files without an image number that have the same size are taken to have the same header, but
+    for `every_header`: where only headers know the pixel size, it may differ between them.
     """
     headers: dict[tuple[str, int], Header | str] = {}
     sizes: dict[str, int | None] = {}
@@ -127,7 +134,7 @@ def check_images(paths: Sequence[Path], numbers: NDArray[np.int64]) -> ImageChec
             check.faults[i] = MISSING
             check.by_row.append(None)
             continue
-        key = (name if number >= 0 else "", size)
+        key = (name if number >= 0 or every_header else "", size)
         if key not in headers:
             headers[key] = _header(path, size)
         header = headers[key]
@@ -141,6 +148,19 @@ def check_images(paths: Sequence[Path], numbers: NDArray[np.int64]) -> ImageChec
             check.faults[i] = BEYOND
         check.by_row.append(header)
     return check
+
+
+def other_pixel_size(sizes_angstrom: NDArray[np.float64], headers: Sequence[Header | None]) -> str:
+    """Return a remark on images that say another pixel size than their file of particles, or ""."""
+    for size, header in zip(sizes_angstrom.tolist(), headers):
+        own = header.pixel_size_xyz_angstrom[0] if header is not None else 0.0
+        # 0 and 1 stand in many headers that nobody filled in.
+        if own > 0 and own != 1.0 and abs(own / size - 1.0) > _PIXEL_SIZES_DIFFER:
+            return (
+                f"the file says a pixel size of {size:.5g} A, the header of an image {own:.5g} A; "
+                "that of the file was taken, give another pixel size if it is wrong"
+            )
+    return ""
 
 
 def read_header(path: Path) -> Header:

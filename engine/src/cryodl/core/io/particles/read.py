@@ -27,6 +27,7 @@ from cryodl.core.io.particles.image_files import (
     UNREADABLE_NAME,
     FileFinder,
     check_images,
+    other_pixel_size,
     split_image_names,
 )
 from cryodl.core.io.particles.model import (
@@ -150,7 +151,7 @@ class _Reading:
         tomogram_names = self._tomograms(kind)
         places, place_pixel = self._places(kind, pixel, tomogram_names)
         particles = ParticleSet(
-            names=self._names(tomogram_names),
+            names=particle_names(self.table, tomogram_names),
             tomograms=tomogram_names,
             image_kind=kind,
             image_paths=paths,
@@ -213,7 +214,9 @@ class _Reading:
         return [found[file] for file in files], numbers
 
     def _headers(self, paths: list[Path], numbers: NDArray[np.int64]) -> list[Header | None]:
-        check = check_images(paths, numbers)
+        unknown = np.isnan(columns.image_pixel_size(self.table)).any()
+        every_header = self.given_pixel_size is None and bool(unknown)
+        check = check_images(paths, numbers, every_header=every_header)
         for row, reason in check.faults.items():
             self.faults.setdefault(row, reason)
         return check.by_row
@@ -287,6 +290,9 @@ class _Reading:
             sizes = [h.pixel_size_xyz_angstrom[0] if h is not None else np.nan for h in headers]
             size = np.where(np.isnan(size), sizes, size)
             self.remarks.append("the file names no pixel size, that of the image headers was taken")
+        elif headers:
+            remark = other_pixel_size(size, headers)
+            self.remarks += [remark] if remark else []
         return size
 
     def _tomograms(self, kind: ImageKind) -> list[str]:
@@ -300,6 +306,8 @@ class _Reading:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         places, own_pixel, incomplete = columns.coordinates(self.table, tomograms, self.tilts)
         size = columns.coordinate_pixel_size(self.table, self.layout, pixel)
+        if kind == "none" and self.given_pixel_size is not None:
+            size = pixel
         size = np.where(np.isnan(own_pixel), size, own_pixel)
         if incomplete:
             self.remarks.append(
@@ -325,9 +333,6 @@ class _Reading:
         names = self.table.texts("rlnCtfImage")
         found = {name: finder.find(name.partition("@")[2] or name) for name in dict.fromkeys(names)}
         return [found[name] for name in names] if any(names) else []
-
-    def _names(self, tomograms: list[str]) -> list[str]:
-        return particle_names(self.table, tomograms)
 
 
 def particle_names(table: columns.Table, tomograms: list[str]) -> list[str]:
