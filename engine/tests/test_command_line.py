@@ -3,8 +3,10 @@
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -342,3 +344,38 @@ def test_help_answers_in_under_half_a_second(tmp_path):
 
     # Processor time: it is what the command needs on a machine that does nothing else.
     assert min(cpu_seconds() for _ in range(4)) < 0.5
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_a_run_with_one_line_that_says_how_to_go_on(monkeypatch, capsys, number):
+    def told_to_stop(config, run):
+        os.kill(os.getpid(), number)
+        time.sleep(5)
+
+    monkeypatch.setattr(sys.modules[__name__], "run_toy", told_to_stop)
+    before = signal.getsignal(number)
+    assert cli.main(["toy", "go-on", "a.star", "--output", "o"]) == 128 + number
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: stopped by {number.name}; the same command with --resume")
+    assert signal.getsignal(number) == before
+    assert not Path("o/result.json").exists()
+    assert not Path("o/.lock").exists()
+
+
+def test_a_signal_that_nohup_ignores_stays_ignored(monkeypatch):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        run = lambda config, run: os.kill(os.getpid(), signal.SIGHUP)  # noqa: E731
+        monkeypatch.setattr(sys.modules[__name__], "run_toy", run)
+        assert cli.main(["toy", "go-on", "a.star", "--output", "o"]) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"), [("--devices", "0;1"), ("--devices", ""), ("--seed", str(2**31))]
+)
+def test_common_options_are_judged_in_every_command(capsys, flag, value):
+    assert cli.main(["toy", "go-on", "a.star", "--output", "o", flag, value]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {flag}: found {value!r}, expected")
+    assert not Path("o").exists()

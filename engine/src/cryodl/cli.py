@@ -6,8 +6,12 @@ import errno
 import inspect
 import json
 import os
+import signal
 import sys
+import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +24,7 @@ from cryodl.errors import (
     EXIT_INTERRUPTED,
     EXIT_RESOURCE,
     CryodlError,
+    Stopped,
 )
 
 if TYPE_CHECKING:
@@ -81,7 +86,8 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     try:
-        return run_command(arguments)
+        with _signals_stop():
+            return run_command(arguments)
     except BrokenPipeError:  # whoever read our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_CLOSED_PIPE
@@ -92,6 +98,25 @@ def main(arguments: list[str] | None = None) -> int:
         if line:
             sys.stderr.write(f"error: {' '.join(line.split())}\n")
         return status
+
+
+@contextmanager
+def _signals_stop() -> Iterator[None]:
+    """Let the signals of queues and lost terminals end a run as Ctrl-C does: with a last word."""
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores one of them
+                before[number] = signal.signal(number, _stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _stop(number: int, frame: object) -> None:
+    raise Stopped(number)
 
 
 def run_command(arguments: list[str]) -> int:
@@ -236,6 +261,9 @@ def _explain(error: BaseException) -> tuple[int, str]:
         return int(error.code or 0) if not isinstance(error.code, str) else EXIT_BUG, ""
     if type(error).__name__ in ("Exit", "NoArgsIsHelpError"):
         return int(getattr(error, "exit_code", EXIT_DONE)), ""
+    if isinstance(error, Stopped):
+        name = signal.Signals(error.exit_status - 128).name
+        return error.exit_status, f"stopped by {name}; the same command with --resume goes on"
     if isinstance(error, KeyboardInterrupt):
         return EXIT_INTERRUPTED, "interrupted; the same command with --resume goes on"
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":

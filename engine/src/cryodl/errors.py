@@ -14,6 +14,20 @@ EXIT_INTERRUPTED = 130
 EXIT_CLOSED_PIPE = 141
 
 
+class Stopped(KeyboardInterrupt):
+    """Told to end by a signal, as a queue does when the time is up.
+
+    Parameters
+    ----------
+    number : int
+        Of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.exit_status = 128 + number
+
+
 class CryodlError(Exception):
     """Base of every failure that is not a bug of ours."""
 

@@ -108,3 +108,10 @@ def test_bad_input_ends_with_one_line_and_status_2(tmp_path, capsys, options, wo
     assert word in message
     assert len(message.splitlines()) == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_a_cone_that_takes_all_leaves_figures_empty(tmp_path):
+    assert simulate(tmp_path / "run", "--cone-angle", "90") == 0
+    truth = json.loads((tmp_path / "run/truth/truth.json").read_text())
+    assert truth["score_half1"]["fsc_outside_low"] is None
+    assert truth["score_half1"]["fsc_inside_low"] > 0.5

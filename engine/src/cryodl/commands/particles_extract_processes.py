@@ -86,6 +86,11 @@ def _in_processes(jobs: list[TomogramJob], processes: int, pace: Pace) -> list[T
                 f"--ncpus: one of {processes} processes was killed, most likely for memory; use "
                 "fewer, or a smaller box"
             ) from None
+        except KeyboardInterrupt:
+            # A signal to this process alone: nobody waits for tomograms that are half done.
+            for child in multiprocessing.active_children():
+                child.terminate()
+            raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

@@ -14,6 +14,7 @@ from cryodl.core.evaluation.directional import DirectionalScore, region_fsc, sco
 from cryodl.core.io.atomic import write_json
 from cryodl.core.run.figures import central_slices, shell_curves
 from cryodl.core.run.folder import RunFolder
+from cryodl.core.run.records import plain
 from cryodl.core.simulation.half_maps import (
     NoiseModel,
     Reconstruction,
@@ -123,7 +124,7 @@ def _write(config: SimulateHalfMapsConfig, run: RunFolder, result: SimulatedHalf
         "reconstruction": reconstruction_of(config),
         "pixel_size_angstrom": result.pixel_size_angstrom,
         "box_size_px": config.box_size_px,
-        "score_half1": asdict(_score(result)),
+        "score_half1": plain(asdict(_score(result))),  # a cone of 90 leaves nothing outside
         "volumes": "truth.mrc: real space; sampling.mrc, cone.mrc: Fourier space, origin at n//2",
     }
     write_json(run.path("truth/truth.json"), facts)

@@ -1,7 +1,9 @@
 """Every way in which a file can be wrong ends in one line, and none in a warning or a crash."""
 
+import bz2
 import errno
 import gzip
+import lzma
 import math
 import os
 import struct
@@ -314,3 +316,12 @@ def test_reading_does_not_import_torch_or_pandas():
         "sys.exit(bool({'torch', 'pandas', 'starfile'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("packer", [bz2, lzma])
+def test_other_packers_are_named(tmp_path, packer):
+    path = tmp_path / "map.mrc"
+    write_volume(path, np.random.default_rng(0).random((8, 8, 8)), pixel_size_angstrom=1.0)
+    path.write_bytes(packer.compress(path.read_bytes()))
+    with pytest.raises(InputError, match=r"map.mrc: is packed with \w+, expected .*; unpack it"):
+        read_volume(path)

@@ -34,6 +34,8 @@ def gpus(monkeypatch):
         ("1", 2, "cuda", (1,)),
         ("2, 0", 3, "cuda", (2, 0)),
         ("cuda:0,1", 2, "cuda", (0, 1)),
+        ("0-3", 4, "cuda", (0, 1, 2, 3)),
+        ("5, 1-2", 6, "cuda", (5, 1, 2)),
         ("CUDA", 3, "cuda", (0, 1, 2)),
     ],
 )
@@ -66,7 +68,9 @@ def test_an_absent_gpu_is_an_error_that_says_what_there_is(gpus, monkeypatch):
             choose_devices(spec)
 
 
-@pytest.mark.parametrize("spec", ["", "gpu", "0;1", "-1", "cpu:0", "0,0", "cpu:x", "0,"])
+@pytest.mark.parametrize(
+    "spec", ["", "gpu", "0;1", "-1", "cpu:0", "0,0", "cpu:x", "0,", "3-1", "0-2,1", "1-"]
+)
 def test_what_cannot_be_read_is_refused(gpus, spec):
     gpus(4)
     with pytest.raises(ConfigError, match="--devices: found"):

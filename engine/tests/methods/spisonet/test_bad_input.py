@@ -317,3 +317,10 @@ def test_full_disk_leaves_no_half_written_result(
 
 def test_there_are_at_least_forty_cases() -> None:
     assert len(CASES) >= 40
+
+
+def test_half_maps_of_the_same_values_are_told_of(folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    shutil.copy("half1.mrc", "half2.mrc")
+    assert main([*FSC, "--output", "out"]) == 0
+    assert "warning: Both half maps hold the same values" in capsys.readouterr().out

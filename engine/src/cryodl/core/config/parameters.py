@@ -9,9 +9,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from cryodl.core.training.devices import read_devices
+from cryodl.errors import ConfigError
+
 REQUIRED = PydanticUndefined
 Devices = str
 Precision = Literal["32", "bf16", "16"]
+_LARGEST_SEED = 2**31 - 1  # what all generators take, also with a little added
 Launcher = Literal["local", "torchrun", "slurm"]
 
 
@@ -104,7 +108,7 @@ class CommandConfig(BareConfig):
     devices: Devices = parameter(
         "auto",
         help="What to compute on: auto (the first GPU, else the CPU), cuda (all GPUs), cpu, or "
-        "GPU numbers such as 0,1.",
+        "GPU numbers such as 0,1 or 0-3.",
         group="Run",
         original="--gpuID",
         changeable=True,
@@ -122,7 +126,11 @@ class CommandConfig(BareConfig):
         changeable=True,
     )
     seed: int = parameter(
-        0, help="Seed of all random choices: same seed, same result.", group="Run", ge=0
+        0,
+        help="Seed of all random choices: same seed, same result.",
+        group="Run",
+        ge=0,
+        le=_LARGEST_SEED,
     )
     resume: bool = parameter(
         False,
@@ -133,6 +141,16 @@ class CommandConfig(BareConfig):
     overwrite: bool = parameter(
         False, help="Replace the run in the output folder.", group="Run", changeable=True
     )
+
+    @field_validator("devices")
+    @classmethod
+    def _names_devices(cls, value: str) -> str:
+        """Refuse what nobody can read here, also in commands that compute on the CPU alone."""
+        try:
+            read_devices(value)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        return value
 
     def fixed_values(self) -> dict[str, Any]:
         """Return the values that decide the result; a resumed run must have the same."""

@@ -59,6 +59,12 @@ _REFUSED_MODES = {
     16: "RGB colours",
     101: "4-bit integers",
 }
+_PACKERS = {
+    b"BZh": ("bzip2", "bunzip2"),
+    b"\xfd7zXZ": ("xz", "unxz"),
+    b"\x28\xb5\x2f\xfd": ("zstd", "unzstd"),
+    b"PK\x03\x04": ("zip", "unzip"),
+}
 _IMOD_STAMP = 1146047817
 _MAGIC = b"MAP "
 
@@ -138,7 +144,7 @@ def parse_header(raw: bytes, name: str) -> Header:
             "bytes; the file is damaged or of another format, copy or export it again"
         )
     record, byte_order = _in_its_byte_order(raw[:HEADER_BYTES])
-    _check_magic(record, name)
+    _check_magic(record, name, raw[:8])
     _check_sizes(record, name)
     order = _axis_order(record, name)
     # Position of z, y, x among sections, rows, columns.
@@ -222,7 +228,7 @@ def _in_its_byte_order(raw: bytes) -> tuple[np.void, ByteOrder]:
     return records[0], orders[0]
 
 
-def _check_magic(record: np.void, name: str) -> None:
+def _check_magic(record: np.void, name: str, start_of_file: bytes) -> None:
     magic = record["magic"].tobytes()
     if magic[:3] == _MAGIC[:3]:
         return
@@ -231,6 +237,12 @@ def _check_magic(record: np.void, name: str) -> None:
         # the mode and the length of the file are still checked, which chance does not pass.
         logger.warning("%s: no 'MAP ' in the header, read as an old-style MRC file", name)
         return
+    packed = next((by for start, by in _PACKERS.items() if start_of_file.startswith(start)), None)
+    if packed:
+        raise InputError(
+            f"{name}: is packed with {packed[0]}, expected an MRC file, plain or packed with gzip; "
+            f"unpack it with {packed[1]}"
+        )
     raise InputError(
         f"{name}: bytes 209-212 are {magic!r}, expected {_MAGIC!r}; this is not an MRC/CCP4 map, "
         "convert it to MRC or give another file"

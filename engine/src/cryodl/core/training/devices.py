@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cryodl.errors import ConfigError, DeviceError
 
+_RANGE = r"\d{1,4}(?:-\d{1,4})?"
 _MAX_THREADS = 32  # more only slows 3D convolutions of our sizes down
 
 
@@ -47,7 +48,7 @@ def choose_devices(spec: str, processes: int | None = None) -> Devices:
     ----------
     spec
         ``auto``: the first GPU, else the CPU. ``cpu``, or ``cpu:2`` for two processes on it.
-        ``0,1``, ``cuda:0,1``: these GPUs in this order. ``cuda``: all GPUs.
+        ``0,1``, ``0-3``, ``cuda:0,1``: these GPUs in this order. ``cuda``: all GPUs.
     processes
         When torchrun or SLURM has started the processes: how many there are on this machine.
         ``auto`` and ``cpu`` then adapt, and a list must have that length.
@@ -63,27 +64,55 @@ def choose_devices(spec: str, processes: int | None = None) -> Devices:
     DeviceError
         A GPU that was asked for is absent.
     """
-    text = spec.strip().lower()
-    cpu = re.fullmatch(r"cpu(?::(\d+))?", text)
-    listed = re.fullmatch(r"(?:cuda:)?(\d+(?:,\d+)*)", text.replace(" ", ""))
-    if cpu:
-        chosen = _cpu(int(cpu[1] or processes or 1))
-    elif text == "auto":
+    kind, numbers = read_devices(spec)
+    if kind == "cpu":
+        chosen = _cpu(numbers[0] if numbers else processes or 1)
+    elif kind == "auto":
         chosen = _automatic(processes or 1)
-    elif text == "cuda":
-        chosen = _cuda(spec, list(range(max(1, _gpu_count()))))
-    elif listed:
-        chosen = _cuda(spec, [int(number) for number in listed[1].split(",")])
     else:
-        raise ConfigError(
-            f"--devices: found {spec!r}, expected auto, cpu, cpu:2, cuda or GPU numbers like 0,1"
-        )
+        chosen = _cuda(spec, numbers or list(range(max(1, _gpu_count()))))
     if processes is not None and chosen.processes != processes:
         raise ConfigError(
             f"--devices: found {spec!r} ({chosen.processes} devices), expected {processes}, the "
             "number of processes started on this machine; make the two agree"
         )
     return chosen
+
+
+def read_devices(spec: str) -> tuple[str, list[int]]:
+    """Take the words of ``--devices`` apart, without a look at the machine.
+
+    Returns
+    -------
+    kind : str
+        ``auto``, ``cpu`` or ``cuda``.
+    numbers : list of int
+        Of GPUs, or of processes on the CPU; empty where none were given.
+
+    Raises
+    ------
+    ConfigError
+        The text cannot be read.
+    """
+    text = spec.strip().lower()
+    cpu = re.fullmatch(r"cpu(?::(\d{1,4}))?", text)
+    if cpu:
+        return "cpu", [int(cpu[1])] if cpu[1] else []
+    if text in ("auto", "cuda"):
+        return text, []
+    listed = re.fullmatch(rf"(?:cuda:)?({_RANGE}(?:,{_RANGE})*)", text.replace(" ", ""))
+    if not listed:
+        raise ConfigError(
+            f"--devices: found {spec!r}, expected auto, cpu, cpu:2, cuda or GPU numbers like 0,1 "
+            "or 0-3; give one of these"
+        )
+    numbers: list[int] = []
+    for word in listed[1].split(","):
+        first, _, last = word.partition("-")
+        numbers += range(int(first), int(last or first) + 1)
+    if len(set(numbers)) != len(numbers) or not numbers:
+        raise ConfigError(f"--devices: found {spec!r}, expected each GPU once; correct the list")
+    return "cuda", numbers
 
 
 def available_cores() -> int:
@@ -142,8 +171,6 @@ def _cpu(processes: int, note: str = "") -> Devices:
 
 
 def _cuda(spec: str, indices: list[int]) -> Devices:
-    if len(set(indices)) != len(indices):
-        raise ConfigError(f"--devices: found {spec!r}, expected each GPU once")
     count = _gpu_count()
     absent = [index for index in indices if index >= count]
     if absent:

@@ -206,7 +206,7 @@ def _in_these_processes(fabric: Fabric, work: Work, run: Run, payload: Any) -> d
 
 
 def _in_fresh_processes(fabric: Fabric, work: Work, run: Run, payload: Any) -> dict[str, Any]:
-    from torch.multiprocessing import get_context
+    from torch.multiprocessing import active_children, get_context
     from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
     context = get_context("spawn")
@@ -228,6 +228,11 @@ def _in_fresh_processes(fabric: Fabric, work: Work, run: Run, payload: Any) -> d
                 f"({error.signal_name or error.exit_code}), expected it to finish; the machine "
                 "may be short of memory: use fewer processes, and --resume"
             ) from error
+        raise
+    except KeyboardInterrupt:
+        # They know nothing of a signal to this process, which would wait for them.
+        for child in active_children():
+            child.terminate()
         raise
     finally:
         theirs.close()

@@ -28,7 +28,14 @@ def make_optimizer(step_module: nn.Module, settings: TrainingSettings) -> torch.
     for group in groups:
         group.setdefault(_FACTOR, 1.0)
     kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    return kind(
+        groups,
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        # One pass over all weights. In half precision the optimiser would take the scale of the
+        # loss off by itself, too late for gradients to be clipped.
+        fused=settings.precision != "16",
+    )
 
 
 def set_learning_rate(

@@ -9,6 +9,7 @@ import torch.nn.functional as functional
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from cryodl.core.fourier.differentiable import real_transform
 from cryodl.core.training.batches import Batch
 from cryodl.methods.autoencoder3d.model import Autoencoder, SegmentationNetwork
 
@@ -67,7 +68,7 @@ def wedge_error(
     Equal to the mean squared error where everything was measured.
     """
     n = decoded.shape[-1]
-    difference = torch.fft.rfftn((decoded - target).float(), dim=(1, 2, 3), norm="ortho")
+    difference = real_transform((decoded - target).float(), norm="ortho")
     power = difference.real**2 + difference.imag**2
     measured = weight * counts
     share = measured.sum(dim=(1, 2, 3)) / n**3

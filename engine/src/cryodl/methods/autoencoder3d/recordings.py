@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from cryodl.core.fourier.wedge import missing_wedge, tilt_rotations
 from cryodl.core.io.particles.model import ParticleSet
+from cryodl.methods.autoencoder3d.ctf_ranges import ranges_of_ctf
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,17 @@ class Recordings:
 def recordings_of(
     particles: ParticleSet, given: tuple[float, float] | None, axis: Literal["x", "y"]
 ) -> Recordings:
-    """Return what is known of the tilts: what was given, else what the file says."""
+    """Return what is known of the tilts: what was given, else what the file says.
+
+    CTF files come before a range of tilts, for they also know the axis.
+    """
     count = len(particles)
     rotations = particles.box_rotations
     direction = 90.0 if axis == "y" else 0.0
+    own = ranges_of_ctf(particles) if given is None else None
+    if own is not None:
+        distinct = sorted(set(own))
+        return Recordings(distinct, np.array([distinct.index(r) for r in own]), rotations)
     shared = given or particles.tilt_range_degrees
     if shared is not None:
         ranges = [(float(shared[0]), float(shared[1]), direction)]

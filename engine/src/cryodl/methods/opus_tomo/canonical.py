@@ -23,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cryodl.core.fourier.differentiable import real_transform
 from cryodl.core.geometry.fourier_lookup import (
     PADDING,
     FourierLookup,
@@ -210,7 +211,7 @@ def density_transform(density: Tensor, edge: int) -> Tensor:
     """
     # All edges are even, and so the sign that a centre at voxel n / 2 gives is the same for all.
     t = density.shape[-1]
-    transform = torch.fft.rfftn(density, dim=(-3, -2, -1))
+    transform = real_transform(density)
     return transform if t == edge else _fitted(transform, t, edge) * (edge / t) ** 3
 
 

@@ -33,9 +33,29 @@ def misfit(seen: Tensor, data: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         ``|y - T V|^2 - |y|^2`` and ``|T V|^2``.
     """
     count = half_weights(seen.shape[-3], seen.device)
-    power = (weight * (seen.real**2 + seen.imag**2) * count).sum(dim=(-3, -2, -1))
-    match = ((seen.real * data.real + seen.imag * data.imag) * count).sum(dim=(-3, -2, -1))
-    return power - 2 * match, power
+    found, power = _Misfit.apply(seen, data * count, weight * count)  # type: ignore[no-untyped-call]
+    return found, power
+
+
+class _Misfit(torch.autograd.Function):
+    """Both sums with their gradient, in few passes."""
+
+    @staticmethod
+    def forward(ctx: Any, seen: Tensor, data: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Return misfit and power of spectra whose columns are counted already."""
+        ctx.save_for_backward(seen, data, weight)
+        values = torch.view_as_real(seen)
+        power = (values.square() * weight[..., None]).flatten(1).sum(dim=1)
+        match = (values * torch.view_as_real(data)).flatten(1).sum(dim=1)
+        return power - 2 * match, power
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, None, None]:
+        """Return the gradient of the densities' transforms."""
+        seen, data, weight = ctx.saved_tensors
+        of_misfit, of_power = (2 * g[:, None, None, None] for g in outer)
+        gradient = seen * (weight * (of_misfit + of_power))
+        return gradient.sub_(data * of_misfit), None, None
 
 
 def divergence(mean: Tensor, log_deviation: Tensor) -> Tensor:

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cryodl.core.networks.strided import Doubling, Halving
+
 _SLOPE = 0.2
 _ENCODER_GRID = 12  # where the published encoder makes all boxes equal
 _DECODER_GRID = 16
@@ -56,13 +58,15 @@ class NetworkSize:
 
 
 def _down(first: int, second: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv3d(first, second, 4, 2, 1), nn.LeakyReLU(_SLOPE))
+    return nn.Sequential(Halving(first, second), nn.LeakyReLU(_SLOPE))
 
 
-def _up(first: int, second: int, kernel: int = 4) -> nn.Sequential:
-    padding = (kernel - 2) // 2
-    layer = nn.ConvTranspose3d(first, second, kernel, 2, padding)
-    return nn.Sequential(layer, nn.LeakyReLU(_SLOPE))
+def _up(first: int, second: int) -> nn.Sequential:
+    return nn.Sequential(Doubling(first, second), nn.LeakyReLU(_SLOPE))
+
+
+def _up_narrow(first: int, second: int) -> nn.Sequential:
+    return nn.Sequential(nn.ConvTranspose3d(first, second, 2, 2), nn.LeakyReLU(_SLOPE))
 
 
 def _resized(values: Tensor, edge: int) -> Tensor:
@@ -123,10 +127,10 @@ class PublishedDecoder(nn.Module):
             nn.LeakyReLU(_SLOPE),
         )
         self.first = nn.Sequential(
-            _up(c[1], c[2], 2), _up(c[2], c[3], 2), _up(c[3], c[4]), _up(c[4], c[5])
+            _up_narrow(c[1], c[2]), _up_narrow(c[2], c[3]), _up(c[3], c[4]), _up(c[4], c[5])
         )
         self.second = nn.Sequential(_up(c[5], c[6]), _up(c[6], c[7]), _up(c[7], c[8]))
-        self.out = nn.ConvTranspose3d(c[8], 1, 4, 2, 1)
+        self.out = Doubling(c[8], 1)
         _initialise(self, size)
 
     def forward(self, latents: Tensor) -> Tensor:
@@ -171,7 +175,7 @@ class CompactDecoder(nn.Module):
         )
         self.first = nn.Sequential(_up(c[1], c[2]))
         self.second = nn.Sequential(_up(c[2], c[3]), _up(c[3], c[4]))
-        self.out = nn.ConvTranspose3d(c[4], 1, 4, 2, 1)
+        self.out = Doubling(c[4], 1)
         _initialise(self, size)
 
     def forward(self, latents: Tensor) -> Tensor:

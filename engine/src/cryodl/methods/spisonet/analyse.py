@@ -10,6 +10,7 @@ from cryodl.core.io.star import write_star
 from cryodl.core.run.threads import thread_limit
 from cryodl.methods.spisonet import figures
 from cryodl.methods.spisonet.inputs import (
+    SAME_DATA,
     HalfMaps,
     check_band,
     check_resolution,
@@ -31,6 +32,8 @@ def run_fsc3d(config: settings.Fsc3dConfig, run: RunFolder) -> None:
     if config.limit_res is not None:
         check_resolution("--limit-res", config.limit_res, maps.half1)
     run.log(f"half maps of {maps.box_size_px} voxels, {maps.pixel_size_angstrom:.4g} A a voxel")
+    if maps.same_data:
+        run.log(f"warning: {SAME_DATA}")
     result = fsc3d_of(maps, config, run)
     write_fsc3d(result, maps, run)
     run.log(
@@ -82,9 +85,7 @@ def write_fsc3d(result: Fsc3D, maps: HalfMaps, run: RunFolder) -> None:
         "is missing.",
     )
     if maps.same_data:
-        run.report.distrust(
-            "Both half maps hold the same values, so the FSC is 1 everywhere and says nothing."
-        )
+        run.report.distrust(SAME_DATA)
     if maps.mask is None:
         run.report.distrust(
             "No mask was given: noise of the solvent lowers the correlation. Give the mask of the "

@@ -12,6 +12,7 @@ from cryodl.methods.spisonet import correct_report
 from cryodl.methods.spisonet.contrast import contrast_sign, contrast_signs
 from cryodl.methods.spisonet.directional_weight import directional_weight
 from cryodl.methods.spisonet.inputs import (
+    SAME_DATA,
     HalfMaps,
     check_resolution,
     read_half_maps,
@@ -59,6 +60,8 @@ def prepare(config: CorrectConfig, run: RunFolder) -> Prepared:
     reference = _read_reference(config, maps.half1, run)
     _check_model(config)
     run.log(f"half maps of {maps.box_size_px} voxels, {maps.pixel_size_angstrom:.4g} A a voxel")
+    if maps.same_data:
+        run.log(f"warning: {SAME_DATA}")
     halves = [maps.half1.data] + ([] if maps.half2 is None else [maps.half2.data])
     masks = _masks(halves, maps, config, run)
     weight, limit = directional_weight(config, maps, given, masks, run)

@@ -9,7 +9,7 @@ import numpy as np
 from cryodl.core.fourier.fsc import fourier_shell_correlation
 from cryodl.core.run.figures import central_slices, loss_curves, shell_curves
 from cryodl.methods.spisonet.figures import fourier_slices
-from cryodl.methods.spisonet.inputs import HalfMaps
+from cryodl.methods.spisonet.inputs import SAME_DATA, HalfMaps
 from cryodl.methods.spisonet.truth import read_region, read_truth, report_truth
 
 if TYPE_CHECKING:
@@ -132,4 +132,4 @@ def _write_cautions(config: CorrectConfig, prepared: Prepared, run: RunFolder) -
         "corrected map shows."
     )
     if prepared.maps.same_data:
-        report.distrust("Both half maps hold the same values: nothing can be learned of the noise.")
+        report.distrust(SAME_DATA)

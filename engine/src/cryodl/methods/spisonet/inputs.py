@@ -11,6 +11,10 @@ from cryodl.core.io.mrc import Volume, check_same_grid, read_volume
 from cryodl.errors import ConfigError, InputError
 
 SMALLEST_BOX_PX = 24
+SAME_DATA = (
+    "Both half maps hold the same values: their FSC is 1 everywhere and says nothing, and nothing "
+    "can be learned of the noise. Give two half maps that were refined apart."
+)
 _MASK_TOLERANCE = 1e-3
 
 

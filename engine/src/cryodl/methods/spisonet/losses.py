@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from cryodl.core.fourier.differentiable import real_transform
 from cryodl.core.geometry.rotations import rotate_cube
 
 _AXES = (-3, -2, -1)
@@ -21,7 +22,7 @@ def fourier_filter(cubes: Tensor, weight: Tensor) -> Tensor:
         (c, c, c//2 + 1), layout of ``rfftn``.
     """
     # Transforms in half precision are neither available everywhere nor accurate enough.
-    spectrum = torch.fft.rfftn(cubes.float(), dim=_AXES)
+    spectrum = real_transform(cubes.float())
     return torch.fft.irfftn(spectrum * weight, s=cubes.shape[-3:], dim=_AXES)
 
 
@@ -56,7 +57,7 @@ class CrossDirectionLoss(nn.Module):
         self.register_buffer("taper", taper, persistent=False)
 
     def _error(self, difference: Tensor, weight: Tensor) -> Tensor:
-        spectrum = torch.fft.rfftn(difference.float() * self.taper, dim=_AXES)
+        spectrum = real_transform(difference.float() * self.taper)
         return (weight * (spectrum.real**2 + spectrum.imag**2)).flatten(1).mean(1)
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -110,7 +110,9 @@ class RelionSettings(BaseModel):
         "default with ISONET_METHOD=published or ISONET_RETRAIN_EACH_ITER=False (new).",
         group="Training",
     )
-    seed: int = parameter(0, help="Seed of all random choices (new).", group="Training", ge=0)
+    seed: int = parameter(
+        0, help="Seed of all random choices (new).", group="Training", ge=0, le=2**31 - 1
+    )
     devices: str = parameter(
         "auto",
         help="auto (the first GPU that CUDA_VISIBLE_DEVICES shows, else the CPU), cuda (all of "

@@ -1,0 +1,61 @@
+"""Strided convolutions of one channel: the library's sums, in another order."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from cryodl.core.networks.strided import Doubling, Halving
+
+
+def gradients(found, values, layer, outer):
+    return torch.autograd.grad(found, [values, layer.weight, layer.bias], outer)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("shape", [(8, 8, 8), (4, 6, 8), (6, 7, 6)])
+def test_halving_is_the_strided_convolution(channels, shape):
+    torch.manual_seed(1)
+    layer = Halving(channels, 5).double()
+    values = torch.randn(2, channels, *shape, dtype=torch.float64, requires_grad=True)
+    expected = functional.conv3d(values, layer.weight, layer.bias, 2, 1)
+    outer = torch.randn_like(expected)
+    found = layer(values)
+    torch.testing.assert_close(found, expected)
+    pairs = zip(
+        gradients(found, values, layer, outer),
+        gradients(expected, values, layer, outer),
+        strict=True,
+    )
+    for ours, theirs in pairs:
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("shape", [(4, 4, 4), (3, 4, 5)])
+def test_doubling_is_the_transposed_convolution(channels, shape):
+    torch.manual_seed(2)
+    layer = Doubling(5, channels).double()
+    values = torch.randn(2, 5, *shape, dtype=torch.float64, requires_grad=True)
+    expected = functional.conv_transpose3d(values, layer.weight, layer.bias, 2, 1)
+    outer = torch.randn_like(expected)
+    found = layer(values)
+    torch.testing.assert_close(found, expected)
+    pairs = zip(
+        gradients(found, values, layer, outer),
+        gradients(expected, values, layer, outer),
+        strict=True,
+    )
+    for ours, theirs in pairs:
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_weights_are_those_of_the_library():
+    for ours, theirs in (
+        (Halving(1, 4), nn.Conv3d(1, 4, 4, 2, 1)),
+        (Doubling(4, 1), nn.ConvTranspose3d(4, 1, 4, 2, 1)),
+    ):
+        theirs.load_state_dict(ours.state_dict())
+        last = ours.to(memory_format=torch.channels_last_3d)
+        values = torch.randn(1, ours.in_channels, 6, 6, 6)
+        torch.testing.assert_close(last(values), theirs(values), rtol=1e-4, atol=1e-5)
