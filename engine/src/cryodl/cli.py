@@ -111,8 +111,8 @@ def _signals_stop() -> Iterator[None]:
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for numbered, handler in before.items():
+            signal.signal(numbered, handler)
 
 
 def _stop(number: int, frame: object) -> None:
