@@ -302,6 +302,17 @@ def test_names_of_tomograms(tmp_path):
     assert tomogram_names(paths) == ["one_rec", "two_rec", "a_b"]
     with pytest.raises(InputError, match="more than once"):
         tomogram_names([paths[0], paths[0]])
+    assert tomogram_names([Path("/a.mrc"), Path("/a.rec")]) == ["a.mrc", "a.rec"]
+    assert len(set(tomogram_names([Path("a b.mrc"), Path("a_b.mrc"), Path("a+b.mrc")]))) == 3
+
+
+def test_points_of_another_tomogram_are_told_of(folder, capsys):
+    write_points("other.star", ["TS_99"] * 2, POINTS[:2])
+    assert extract(coordinates=["other.star"]) == 0
+    assert "TS_99 were taken for tomogram TS_1, by the order" in capsys.readouterr().out
+    write_points("own.star", ["TS_1.mrc"] * 2, POINTS[:2])
+    assert extract(coordinates=["own.star"], output="own") == 0
+    assert "by the order" not in capsys.readouterr().out
 
 
 def bad_number_of_files(folder):

@@ -58,6 +58,8 @@ class Plan:
         That was given.
     recentre : bool
         The shifts of the poses are already in the points.
+    remarks : list of str
+        What a person should look at.
     """
 
     jobs: list[TomogramJob]
@@ -66,6 +68,7 @@ class Plan:
     dropped: Counter[str]
     tilt_range_degrees: tuple[float, float] | None
     recentre: bool
+    remarks: list[str]
 
 
 def make_plan(config: ParticlesExtractConfig, folder: Path) -> Plan:
@@ -119,7 +122,8 @@ def make_plan(config: ParticlesExtractConfig, folder: Path) -> Plan:
             )
         )
         points.append(chosen)
-    return Plan(jobs, points, read, dropped, tilt_range, config.recentre)
+    remarks = _other_names(names, matched)
+    return Plan(jobs, points, read, dropped, tilt_range, config.recentre, remarks)
 
 
 def tomogram_names(paths: Sequence[Path]) -> list[str]:
@@ -136,15 +140,27 @@ def tomogram_names(paths: Sequence[Path]) -> list[str]:
             f"--tomograms: found {twice[0]} more than once, expected each once; leave it out"
         )
     names = [bare_name(path.name) for path in paths]
+    beside = Counter((path.resolve().parent, name) for path, name in zip(paths, names))
+    for i, path in enumerate(paths):
+        if beside[path.resolve().parent, names[i]] > 1:  # a.mrc and a.rec in one folder
+            names[i] = path.name
     for depth in range(1, 8):
         often = Counter(names)
         if max(often.values()) == 1:
             break
         names = [
-            f"{path.resolve().parents[depth - 1].name}_{name}" if often[name] > 1 else name
+            f"{path.resolve().parents[depth - 1].name}_{name}"
+            if often[name] > 1 and depth <= len(path.resolve().parents)
+            else name
             for path, name in zip(paths, names)
         ]
-    return [re.sub(r"[^\w.+=-]", "_", name) for name in names]
+    result: list[str] = []
+    for name in names:
+        plain = unique = re.sub(r"[^\w.+=-]", "_", name)
+        while unique in result:  # "a b" and "a_b"
+            unique = f"{plain}_{len(result)}"
+        result.append(unique)
+    return result
 
 
 def bare_name(name: str) -> str:
@@ -207,6 +223,20 @@ def _match(
             if len(rows):
                 matched[place].append(Chosen(particles, rows))
     return matched, +dropped
+
+
+def _other_names(names: list[str], matched: list[list[Chosen]]) -> list[str]:
+    """Tell of points that name another tomogram and were taken by the order of files."""
+    remarks = []
+    for name, chosen in zip(names, matched):
+        said = {bare_name(part.particles.tomograms[row]) for part in chosen for row in part.rows}
+        other = sorted(own for own in said - {""} if _tomogram_of(own, [name]) is None)
+        if other:
+            remarks.append(
+                f"points that say they are of {', '.join(other[:3])} were taken for tomogram "
+                f"{name}, by the order of the files; rename one of them if that is wrong"
+            )
+    return remarks
 
 
 def _index(place: int | None) -> int:

@@ -102,7 +102,7 @@ def _doubts(
 ) -> None:
     kept = sum(len(account.kept) for account in accounts)
     filled = sum(account.filled for account in accounts)
-    doubts = []
+    doubts = [f"{remark[0].upper()}{remark[1:]}." for remark in plan.remarks]
     lost = plan.dropped + sum((Counter(account.dropped) for account in accounts), Counter[str]())
     if plan.read - kept > _MOST_DROPPED * plan.read:
         reasons = "; ".join(f"{count}: {reason}" for reason, count in lost.most_common())
