@@ -16,13 +16,11 @@ from cryodl.commands.particles_extract_job import (
     earlier_account,
     extract_tomogram,
 )
-from cryodl.commands.particles_extract_plan import bare_name, tomogram_names
 from cryodl.core.fourier.wedge import missing_wedge, tilt_sampling
 from cryodl.core.geometry.rotations import euler_to_matrix
 from cryodl.core.io.mrc import read_volume, write_volume
 from cryodl.core.io.particles.images import read_subtomogram
 from cryodl.core.io.particles.read import read_particles
-from cryodl.errors import InputError
 
 SHAPE = (40, 50, 60)
 PIXEL = 5.0
@@ -293,17 +291,6 @@ def test_useless_boxes_are_dropped_and_counted(folder):
         "the box is blank": 1,
     }
     assert [path.name for path in particles.image_paths] == ["TS_1_000003.mrc"]
-
-
-def test_names_of_tomograms(tmp_path):
-    assert bare_name("a/b/TS_01.mrc.tomostar") == "TS_01" and bare_name("x.rec.gz") == "x"
-    assert bare_name("ts_10.00Apx.mrc") == "ts_10.00Apx"
-    paths = [tmp_path / "one" / "rec.mrc", tmp_path / "two" / "rec.mrc", tmp_path / "a b.mrc"]
-    assert tomogram_names(paths) == ["one_rec", "two_rec", "a_b"]
-    with pytest.raises(InputError, match="more than once"):
-        tomogram_names([paths[0], paths[0]])
-    assert tomogram_names([Path("/a.mrc"), Path("/a.rec")]) == ["a.mrc", "a.rec"]
-    assert len(set(tomogram_names([Path("a b.mrc"), Path("a_b.mrc"), Path("a+b.mrc")]))) == 3
 
 
 def test_points_of_another_tomogram_are_told_of(folder, capsys):

@@ -100,8 +100,7 @@ def _write_coordinates(particles: ParticleSet, run: RunFolder) -> list[str]:
             f"{particles.path}: found particles without x, y and z, expected their place in a "
             "tomogram; give the optimisation set when they are centred"
         )
-    shifts = particles.shifts_angstrom / particles.coordinate_pixel_size_angstrom[:, None]
-    places = particles.coordinates_px - np.nan_to_num(shifts)
+    places = particles.places_px()
     table = particles.blocks[particles.particle_block]
     scores = np.asarray(table[SCORE]) if SCORE in table else None
     names = np.asarray(particles.tomograms, dtype=object)

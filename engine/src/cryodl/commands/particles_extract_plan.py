@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -21,14 +19,12 @@ from cryodl.core.io.particles.coordinates import read_coordinates
 from cryodl.core.io.particles.make import particles_from_coordinates
 from cryodl.core.io.particles.model import ParticleSet
 from cryodl.core.io.particles.read import read_particles
+from cryodl.core.io.particles.tomogram_names import bare_name, tomogram_names, tomogram_of
 from cryodl.core.volumes.extraction import OUTSIDE, border_states
 from cryodl.errors import InputError
 
 FOLDER = "subtomograms"
 NO_TOMOGRAM = "its tomogram was not given"
-_SUFFIXES = re.compile(
-    r"(\.(mrc|mrcs|map|rec|ccp4|gz|star|tomostar|st|ali|txt|csv|mod|coords|xyz))+$", re.IGNORECASE
-)
 _MOST_OUTSIDE = 0.5
 
 
@@ -126,49 +122,6 @@ def make_plan(config: ParticlesExtractConfig, folder: Path) -> Plan:
     return Plan(jobs, points, read, dropped, tilt_range, config.recentre, remarks)
 
 
-def tomogram_names(paths: Sequence[Path]) -> list[str]:
-    """Name tomograms after their files, and their folders where several files have one name.
-
-    Raises
-    ------
-    InputError
-        The same file twice.
-    """
-    twice = [str(path) for path, count in Counter(p.resolve() for p in paths).items() if count > 1]
-    if twice:
-        raise InputError(
-            f"--tomograms: found {twice[0]} more than once, expected each once; leave it out"
-        )
-    names = [bare_name(path.name) for path in paths]
-    beside = Counter((path.resolve().parent, name) for path, name in zip(paths, names))
-    for i, path in enumerate(paths):
-        if beside[path.resolve().parent, names[i]] > 1:  # a.mrc and a.rec in one folder
-            names[i] = path.name
-    for depth in range(1, 8):
-        often = Counter(names)
-        if max(often.values()) == 1:
-            break
-        names = [
-            f"{path.resolve().parents[depth - 1].name}_{name}"
-            if often[name] > 1 and depth <= len(path.resolve().parents)
-            else name
-            for path, name in zip(paths, names)
-        ]
-    result: list[str] = []
-    for name in names:
-        plain = unique = re.sub(r"[^\w.+=-]", "_", name)
-        while unique in result:  # "a b" and "a_b"
-            unique = f"{plain}_{len(result)}"
-        result.append(unique)
-    return result
-
-
-def bare_name(name: str) -> str:
-    """Return the name of a tomogram without folders and the suffixes of files."""
-    tail = name.replace("\\", "/").rsplit("/", 1)[-1]
-    return _SUFFIXES.sub("", tail) or tail
-
-
 def _read_points(config: ParticlesExtractConfig, path: Path) -> ParticleSet:
     """Read a STAR file with all it knows, or points, whose pixel size is not known."""
     if not is_text_of_points(path):
@@ -195,7 +148,7 @@ def _match(
     by_order = not all(any(particles.tomograms) for particles in sets)
     if not by_order:
         wanted = {bare_name(t) for particles in sets for t in particles.tomograms}
-        found = {name: _tomogram_of(name, names) for name in wanted}
+        found = {name: tomogram_of(name, names) for name in wanted}
         one_each = all(len(set(particles.tomograms)) == 1 for particles in sets)
         if all(place is None for place in found.values()):
             if not (one_each and len(sets) == len(names)):
@@ -230,7 +183,7 @@ def _other_names(names: list[str], matched: list[list[Chosen]]) -> list[str]:
     remarks = []
     for name, chosen in zip(names, matched):
         said = {bare_name(part.particles.tomograms[row]) for part in chosen for row in part.rows}
-        other = sorted(own for own in said - {""} if _tomogram_of(own, [name]) is None)
+        other = sorted(own for own in said - {""} if tomogram_of(own, [name]) is None)
         if other:
             remarks.append(
                 f"points that say they are of {', '.join(other[:3])} were taken for tomogram "
@@ -241,16 +194,6 @@ def _other_names(names: list[str], matched: list[list[Chosen]]) -> list[str]:
 
 def _index(place: int | None) -> int:
     return -1 if place is None else place
-
-
-def _tomogram_of(name: str, names: list[str]) -> int | None:
-    """Find a tomogram by its name, or the only one whose file begins with it: TS_01_10.00Apx."""
-    if name in names:
-        return names.index(name)
-    begin = [
-        i for i, other in enumerate(names) if re.match(re.escape(name) + r"[^0-9A-Za-z]", other)
-    ]
-    return begin[0] if len(begin) == 1 else None
 
 
 def _places(

@@ -13,7 +13,10 @@ from cryodl.cli import main, run_command
 from cryodl.core.evaluation.matching import score_points
 from cryodl.core.io.mrc import read_volume, write_volume
 from cryodl.core.io.particles.coordinates import read_coordinates
+from cryodl.core.io.particles.make import particles_from_coordinates
+from cryodl.core.io.particles.write import write_particles
 from cryodl.errors import InputError
+from cryodl.methods.cet_pick.inputs import named_points
 
 BBOX = 12
 SHAPE = (40, 96, 112)
@@ -212,3 +215,34 @@ def test_a_model_of_another_pixel_size_is_said(folder: Path, trained: Path, tmp_
         + ["--pixel-size", "20", "--devices", "cpu", "--output", str(tmp_path / "p")]
     )
     assert "bin the tomogram alike" in capsys.readouterr().out
+
+
+def test_points_of_one_tomogram_are_taken_out_of_a_file_of_several(tmp_path: Path):
+    points = np.arange(12.0).reshape(4, 3)
+    particles = particles_from_coordinates(
+        points,
+        pixel_size_angstrom=10.0,
+        tomograms=["TS_01.rec", "TS_02.rec", "TS_01.rec", "TS_02.rec"],
+        shifts_angstrom=np.full((4, 3), 5.0),
+    )
+    write_particles(tmp_path / "all.star", particles)
+    for name, rows in (("TS_01", [0, 2]), ("TS_02_10.00Apx", [1, 3])):
+        (found,) = named_points([tmp_path / "all.star"], [(name, tmp_path / f"{name}.mrc")])
+        assert found is not None
+        np.testing.assert_allclose(found.points_px, points[rows] - 0.5)
+    both = [("TS_02", Path("b.mrc")), ("TS_01", Path("a.mrc"))]
+    second, first = named_points([tmp_path / "all.star"], both)
+    np.testing.assert_allclose(first.points_px, points[[0, 2]] - 0.5)
+    np.testing.assert_allclose(second.points_px, points[[1, 3]] - 0.5)
+    with pytest.raises(InputError, match="of 2 tomograms .*expected other among them"):
+        named_points([tmp_path / "all.star"], [("other", Path("c.mrc"))])
+
+
+def test_picks_that_found_nothing_are_counted(tmp_path: Path):
+    (tmp_path / "none.txt").write_text("")
+    (tmp_path / "true.txt").write_text("1 2 3\n4 5 6\n")
+    files = ["--predicted", str(tmp_path / "none.txt"), "--truth", str(tmp_path / "true.txt")]
+    folder = tmp_path / "e"
+    assert main(["cet-pick", "evaluate", *files, "--radius", "3", "--output", str(folder)]) == 0
+    found = json.loads((folder / "result.json").read_text())
+    assert (found["recall"], found["f1"]) == (0.0, 0.0)

@@ -15,8 +15,8 @@ from cryodl.core.alignment.candidates import Candidates, distinct, gather, merge
 from cryodl.core.alignment.expectation import expected_pose
 from cryodl.core.alignment.grid_scores import GridScores, TurnedReference
 from cryodl.core.alignment.lookalikes import APART_DEGREES, chosen_lookalikes, with_lookalikes
-from cryodl.core.alignment.reference import MapReference, Reference, energies, flat_real
-from cryodl.core.alignment.refinement import Step, local_search, polish, shift_search
+from cryodl.core.alignment.reference import MapReference, Reference
+from cryodl.core.alignment.refinement import Step, local_search, polish, scored, shift_search
 from cryodl.core.alignment.rotation_grid import spacing_degrees
 from cryodl.core.alignment.settings import SearchSettings
 from cryodl.core.alignment.spectra import Observations
@@ -143,12 +143,9 @@ class Aligner:
 
     def scored(self, seen: Observations, rotations: Tensor, shifts: Tensor) -> Candidates:
         """Score poses (b, c, 3, 3) and (b, c, 3) as they are, in the whole band."""
-        matched = self.reference.matched(seen)
-        turned = self.reference.turned(rotations.to(self.points.xyz), len(self.points))
-        data = matched.data[:, None] * self.points.phases(-shifts)
-        cross = (flat_real(turned) * flat_real(data)).sum(dim=2, keepdim=True)
-        scores = self.reference.scores(cross, energies(turned, matched.weight))
-        return Candidates(rotations, shifts, scores[..., 0])
+        unscored = torch.zeros(rotations.shape[:2], device=self.points.device)
+        found = Candidates(rotations.to(self.points.xyz), shifts, unscored)
+        return scored(self.reference, self.reference.matched(seen), found)
 
     # --- the searches ------------------------------------------------------------------------
 
@@ -245,14 +242,19 @@ class Aligner:
         if alike is not None:
             first = Candidates(found.rotations[:, :1], found.shifts[:, :1], found.scores[:, :1])
             found = merge(found, with_lookalikes(first, alike))
-            steps = [2 * last, last, last]
-        for number, degrees in enumerate(steps, 1):
-            step = self._step(degrees, whole, is_rough=number < 3)
+            steps = [2 * last, last]
+        for degrees in steps:
+            step = self._step(degrees, whole, is_rough=True)
             alive = self._alive(found, _SHARES[1])
             alive &= alive.sum(dim=1, keepdim=True) > 1
             if bool(alive.any()):
                 found = local_search(self.reference, seen, found, step, alive)
-        return found
+        if alike is None:
+            return found
+        # Poses that look alike differ by less than a rough reading errs, or a step between tops.
+        found = distinct(found, 2 + len(alike.scores[0]), APART_DEGREES / 3, self._group)
+        tops, _ = polish(self.reference, seen, found, step, self.is_likelihood)
+        return scored(self.reference, seen, tops)
 
     def _lookalikes(self, seen: Observations) -> Candidates | None:
         """Search the reference for turns in which it looks like itself, once for a power."""
@@ -342,6 +344,7 @@ class Aligner:
         rough, last = self._step(2 * finest, whole, is_rough=True), self._step(finest, whole)
         for step in (rough, rough, last):
             best, spread = polish(self.reference, seen, best, step, self.is_likelihood)
+        spread = spread[:, 0]
         if not self.is_likelihood:
             best = self._expected(seen, best, spread)
         arrays = (t.double().cpu().numpy() for t in (best.scores[:, 0], margin, confidence, spread))

@@ -264,7 +264,7 @@ def _smoothed(ratio: NDArray[np.float64]) -> NDArray[np.float64]:
 def energies(turned: Tensor, weight: Tensor) -> Tensor:
     """Sum the power of turned values times weights: (b, R, P) complex with (b, P) to (b, R)."""
     doubled = weight.repeat_interleave(2, dim=-1)
-    return torch.matmul(flat_real(turned).square(), doubled[..., None])[..., 0]
+    return flat_real(turned).square().mul_(doubled[..., None, :]).sum(dim=-1)
 
 
 def flat_real(values: Tensor) -> Tensor:

@@ -106,14 +106,16 @@ def shift_search(
 def polish(
     reference: Reference, seen: Observations, best: Candidates, step: Step, is_likelihood: bool
 ) -> tuple[Candidates, Tensor]:
-    """Bring one candidate a particle (b, 1) to the top of a paraboloid through its scores.
+    """Bring candidates (b, c) to the top of a paraboloid through their scores.
 
     Returns
     -------
     Candidates, Tensor
-        And how far noise may have turned each, (b,) degrees: a deviation about each axis, from
-        the curvature of the log-likelihood; 180 where it has no top.
+        And how far noise may have turned each, (b, c) degrees: a deviation about each axis, from
+        the curvature of the log-likelihood; 180 where it has no top. Scores are those of the best
+        place of the lattice.
     """
+    b, c = best.scores.shape
 
     def top_of(band: Observations, rotations: Tensor, shifts: Tensor) -> tuple[Tensor, ...]:
         scores, _, moved = _lattice_scores(reference, band, rotations, shifts, step)
@@ -129,7 +131,17 @@ def polish(
         return fine, there * reach.clamp(max=1)[:, None], score, spread
 
     fine, there, score, spread = _in_batches(top_of, seen, best, step)
-    return Candidates(fine[:, None], there[:, None], score[:, None]), spread
+    tops = Candidates(fine.reshape(b, c, 3, 3), there.reshape(b, c, 3), score.reshape(b, c))
+    return tops, spread.reshape(b, c)
+
+
+def scored(reference: Reference, seen: Observations, found: Candidates) -> Candidates:
+    """Score candidates (b, c) exactly where they are, in the whole band."""
+    data = seen.data[:, None] * reference.points.phases(-found.shifts)
+    turned = reference.turned(found.rotations, len(reference.points))
+    cross = (flat_real(turned) * flat_real(data)).sum(dim=2, keepdim=True)
+    scores = reference.scores(cross, energies(turned, seen.weight))
+    return Candidates(found.rotations, found.shifts, scores[..., 0])
 
 
 def _in_batches(
@@ -178,10 +190,13 @@ def _lattice_scores(
     turned = offsets @ rotations[:, None]  # (r, 15, 3, 3)
     moves = torch.as_tensor(composite(), device=shifts.device).to(shifts) * step.pixels
     values = reference.turned(turned, step.count, is_rough=step.is_rough)
+    energy = energies(values, seen.weight)
     start = seen.data * reference.points.phases(-shifts, step.count)
-    data = start[:, None] * reference.points.phases(-moves, step.count)
-    cross = torch.matmul(flat_real(values), flat_real(data).transpose(1, 2))
-    return reference.scores(cross, energies(values, seen.weight)), turned, shifts[:, None] + moves
+    # The moves are the same for all: one product in place of one for each candidate.
+    products = values.mul_(start.conj()[:, None])
+    steps = flat_real(reference.points.phases(-moves, step.count))
+    cross = (steps @ flat_real(products).flatten(0, 1).T).T.unflatten(0, values.shape[:2])
+    return reference.scores(cross, energy), turned, shifts[:, None] + moves
 
 
 def _top(values: Tensor) -> Tensor:

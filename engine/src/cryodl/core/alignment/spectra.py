@@ -102,8 +102,15 @@ class FourierPoints:
 
     def phases(self, shifts_px: Tensor, count: int | None = None) -> Tensor:
         """Return ``exp(2 pi i k s / n)`` for shifts (..., 3), at the first points; (..., P)."""
-        angle = (2 * torch.pi / self.n) * (shifts_px.to(self.xyz) @ self.xyz[:count].T)
-        return torch.polar(torch.ones_like(angle), angle)
+        # A product of one factor for each axis, of which there are only as many as frequencies.
+        line = torch.arange(-self.max_shell, self.max_shell + 1, device=self.xyz.device)
+        angle = (2 * torch.pi / self.n) * shifts_px.to(self.xyz)[..., None] * line
+        factors = torch.polar(torch.ones_like(angle), angle)  # (..., 3, 2 max_shell + 1)
+        found, y, z = (
+            factors[..., axis, :].index_select(-1, place[:count] + self.max_shell)
+            for axis, place in enumerate((self._x, self._y, self._z))
+        )
+        return found.mul_(y).mul_(z)
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cryodl.conventions import PIXEL_SIZE_TOLERANCE
 from cryodl.core.io.mrc import open_tomogram
-from cryodl.core.io.particles.coordinates import read_coordinates
+from cryodl.core.io.particles.coordinates import Coordinates, read_coordinates
 from cryodl.core.io.particles.images import read_subtomogram
 from cryodl.core.io.particles.make import make_particles
 from cryodl.core.io.particles.model import ParticleSet
 from cryodl.core.io.particles.read import read_particles
+from cryodl.core.io.particles.tomogram_names import tomogram_names, tomogram_of
 from cryodl.core.volumes.extraction import extract_boxes
 from cryodl.errors import ConfigError, InputError
 from cryodl.methods.autoencoder3d.config import TrainConfig
@@ -88,7 +90,7 @@ def gather(config: TrainConfig, log: Log) -> Subvolumes:
                 f"INPUTS: found {first.name} and more, expected one STAR file, one pickle, or "
                 "tomograms (with --coordinates); give one kind"
             )
-        found = _from_star(config) if suffix == ".star" else _from_pickle(config)
+        found = _from_star(config, log) if suffix == ".star" else _from_pickle(config)
     else:
         found = _from_tomograms(config, log)
     for reason, count in found.dropped.items():
@@ -101,13 +103,21 @@ def gather(config: TrainConfig, log: Log) -> Subvolumes:
     return found
 
 
-def _from_star(config: TrainConfig) -> Subvolumes:
+def _from_star(config: TrainConfig, log: Log) -> Subvolumes:
     path = config.inputs[0]
     particles = read_particles(path, pixel_size_angstrom=config.pixel_size)
     if particles.image_kind != "volume":
         raise InputError(
             f"{path}: found {particles.image_kind} images, expected subtomograms (volumes); "
             "reconstruct them, or give tomograms and --coordinates"
+        )
+    for remark in particles.report.remarks:
+        log(f"note: {remark}")
+    sizes = particles.pixel_size_angstrom
+    if sizes.max() > 1.01 * sizes.min():
+        raise InputError(
+            f"{path}: found pixel sizes from {sizes.min():g} to {sizes.max():g} A, expected one; "
+            "extract the particles alike, or select one optics group"
         )
     sign = np.float32(-1 if config.contrast == "dark" else 1)
 
@@ -177,8 +187,9 @@ def _legacy_boxes(legacy: LegacySubvolumes, kept: list[int], dark: bool) -> Iter
 
 def _from_tomograms(config: TrainConfig, log: Log) -> Subvolumes:
     dark = config.contrast != "bright"
+    tomogram_names(config.inputs, "INPUTS")  # none twice
     if config.coordinates:
-        points = _matched(config)
+        points = _matched(config, log)
     else:
         points = {}
         for path in config.inputs:
@@ -196,32 +207,49 @@ def _from_tomograms(config: TrainConfig, log: Log) -> Subvolumes:
     return _cut(config, points, config.box_size_px, dark, "tomograms")
 
 
-def _matched(config: TrainConfig) -> dict[Path, NDArray[np.float64]]:
+def _matched(config: TrainConfig, log: Log) -> dict[Path, NDArray[np.float64]]:
     """Return the points of each tomogram, by order of files or by name in one file."""
     files, tomograms = config.coordinates or [], config.inputs
     if len(files) == len(tomograms):
         read = [read_coordinates(file) for file in files]
         if len(files) > 1 or len(set(read[0].tomograms)) <= 1:
-            return {path: found.xyz_px for path, found in zip(tomograms, read, strict=True)}
+            return {
+                path: _in_voxels(config, path, found, file, log)
+                for path, found, file in zip(tomograms, read, files, strict=True)
+            }
     if len(files) != 1:
         raise InputError(
             f"--coordinates: found {len(files)} files for {len(tomograms)} tomograms, expected one "
             "for each in the same order, or one STAR file with names of tomograms"
         )
     found = read_coordinates(files[0])
-    stems = [Path(name).name.split(".")[0] for name in found.tomograms]
-    by_tomogram = {
-        path: found.xyz_px[[stem == path.name.split(".")[0] for stem in stems]]
-        for path in tomograms
-    }
-    empty = next((path for path, points in by_tomogram.items() if not len(points)), None)
-    if empty is not None:
-        named = ", ".join(sorted(set(stems))[:4])
-        raise InputError(
-            f"{files[0]}: found no points of {empty.name} but of {named}, expected the tomograms' "
-            "names; rename them or give one file for each"
-        )
+    names = tomogram_names(tomograms)
+    places = {name: tomogram_of(name, names) for name in set(found.tomograms)}
+    by_tomogram = {}
+    for place, path in enumerate(tomograms):
+        rows = np.array([places[name] == place for name in found.tomograms])
+        if not rows.any():
+            named = ", ".join(sorted(places)[:4])
+            raise InputError(
+                f"{files[0]}: found no points of {path.name} but of {named}, expected the "
+                "tomograms' names; rename them or give one file for each"
+            )
+        by_tomogram[path] = _in_voxels(config, path, found, files[0], log)[rows]
     return by_tomogram
+
+
+def _in_voxels(
+    config: TrainConfig, tomogram: Path, found: Coordinates, file: Path, log: Log
+) -> NDArray[np.float64]:
+    """Return points in voxels of a tomogram, where their file says in which pixels they count."""
+    own = found.pixel_size_angstrom
+    if own is None:
+        return found.xyz_px
+    pixel = open_tomogram(tomogram, pixel_size_angstrom=config.pixel_size).pixel_size_angstrom
+    factor = np.where(np.isfinite(own) & (own > 0), own, pixel) / pixel
+    if abs(factor - 1).max() > PIXEL_SIZE_TOLERANCE:
+        log(f"{file.name}: coordinates multiplied by {factor[0]:.4g} ({own[0]:g} A per voxel)")
+    return found.xyz_px * factor[:, None]
 
 
 def _cut(
@@ -258,7 +286,7 @@ def _cut(
             for box in extract_boxes(opened[path].data, chosen, box_size_px, **cut):  # type: ignore[arg-type]
                 yield box.data
 
-    stems = {path: path.name.split(".")[0] for path in points}
+    stems = dict(zip(points, tomogram_names(list(points))))
     particles = make_particles(
         image_kind="none",
         pixel_size_angstrom=pixel,

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from cryodl.core.io.atomic import write_text
 from cryodl.core.io.mrc import Volume, open_tomogram, write_volume
 from cryodl.core.io.particles.make import make_particles
+from cryodl.core.io.particles.tomogram_names import tomogram_names
 from cryodl.core.io.particles.write import write_particles
 from cryodl.core.run.figures import new_figure
 from cryodl.core.run.folder import RunFolder
 from cryodl.core.training.devices import choose_devices
 from cryodl.core.volumes.tiles import predict_tiled_channels
-from cryodl.errors import InputError
 from cryodl.methods.autoencoder3d.config import SegmentConfig
 from cryodl.methods.autoencoder3d.model import SegmentationNetwork, load_segmentation
 from cryodl.methods.autoencoder3d.segment_things import (
@@ -47,15 +47,9 @@ def run_segment(config: SegmentConfig, run: RunFolder) -> None:
     """
     network, description = load_segmentation(model_path(config.model))
     opened = [
-        (path.name.split(".")[0], open_tomogram(path, pixel_size_angstrom=config.pixel_size))
-        for path in config.tomograms
+        (name, open_tomogram(path, pixel_size_angstrom=config.pixel_size))
+        for name, path in zip(tomogram_names(config.tomograms, "TOMOGRAMS"), config.tomograms)
     ]
-    names = [name for name, _ in opened]
-    if len(set(names)) < len(names):
-        raise InputError(
-            f"TOMOGRAMS: found {len(names)} files with {len(set(names))} different names, expected "
-            "one name each; rename them"
-        )
     found: dict[str, list[Component]] = {}
     files: dict[str, list[str]] = {"labels": [], "probabilities": [], "coordinates": []}
     for number, (name, volume) in enumerate(opened):

@@ -37,7 +37,7 @@ def run_evaluate(config: EvaluateConfig, run: RunFolder) -> None:
         )
     scores, precisions, errors = [], [], []
     for picked, true in zip(config.predicted, config.truth, strict=True):
-        picks, truth = read_coordinates(picked), read_coordinates(true)
+        picks, truth = read_coordinates(picked, may_be_empty=True), read_coordinates(true)
         score = score_points(picks.xyz_px, truth.xyz_px, config.radius)
         scores.append(score)
         rows, columns = match_points(picks.xyz_px, truth.xyz_px, config.radius)

@@ -13,6 +13,7 @@ from cryodl.core.io.mrc import open_tomogram
 from cryodl.core.io.particles.coordinates import Order as Axes
 from cryodl.core.io.particles.coordinates import read_coordinates
 from cryodl.core.io.particles.read import read_particles
+from cryodl.core.io.particles.tomogram_names import tomogram_of
 from cryodl.errors import InputError
 from cryodl.methods.cet_pick.axes import points_to_working, resolve_order
 from cryodl.methods.cet_pick.evidence import SURE_SIGMAS, Evidence
@@ -81,7 +82,7 @@ def named_points(
     by_stem = {path.stem: path for path in paths}
     by_name = len(by_stem) == len(paths) and all(name in by_stem for name, _ in tomograms)
     chosen = [by_stem[name] for name, _ in tomograms] if by_name else list(paths)
-    return [_from_file(path, order) for path in chosen]
+    return [_from_file(path, order, name) for path, (name, _) in zip(chosen, tomograms)]
 
 
 def _from_list(path: Path, tomograms: Sequence[tuple[str, Path]]) -> list[NamedPoints | None]:
@@ -101,52 +102,62 @@ def _from_list(path: Path, tomograms: Sequence[tuple[str, Path]]) -> list[NamedP
     ]
 
 
-def _from_file(path: Path, order: Axes) -> NamedPoints:
-    return _points_of(path, order)[""]
+def _from_file(path: Path, order: Axes, tomogram: str) -> NamedPoints:
+    """Return the points of a file for one tomogram: all, unless the file names several."""
+    found = _points_of(path, order)
+    if len(found) == 1:
+        return next(iter(found.values()))
+    place = _named(tomogram, list(found))
+    if place is None:
+        raise InputError(
+            f"{path}: found points of {len(found)} tomograms ({', '.join(sorted(found))[:80]}), "
+            f"expected {tomogram} among them; names must agree, or give one file for each"
+        )
+    return found[place]
+
+
+def _named(tomogram: str, names: Sequence[str]) -> str | None:
+    """Return the name that stands for a tomogram."""
+    return next((name for name in names if name and tomogram_of(name, [tomogram]) == 0), None)
 
 
 def _from_one_file(
     path: Path, tomograms: Sequence[tuple[str, Path]], order: Axes
 ) -> list[NamedPoints | None]:
-    found = _points_of(path, order, split=True)
-    if not any(name in found for name, _ in tomograms):
+    found = _points_of(path, order)
+    names = [_named(name, list(found)) for name, _ in tomograms]
+    if not any(names):
         raise InputError(
             f"{path}: found points of {', '.join(sorted(found))[:80] or 'no named tomogram'}, "
             f"expected the names of the tomograms ({tomograms[0][0]}, ...); give one file for each "
             "tomogram"
         )
-    return [found.get(name) for name, _ in tomograms]
+    return [found[name] if name else None for name in names]
 
 
-def _points_of(path: Path, order: Axes, split: bool = False) -> dict[str, NamedPoints]:
-    """Return the points of a file by tomogram, or all under an empty name."""
-    size: float | None = None
+def _points_of(path: Path, order: Axes) -> dict[str, NamedPoints]:
+    """Return the points of a file by tomogram, under an empty name those that name none."""
+    sizes: NDArray[np.float64] | None = None
     if path.suffix.lower() == ".star":
         particles = read_particles(path, require_images=False)
         table = particles.blocks[particles.particle_block]
         column = next((c for c in _KIND_COLUMNS if c in table), None)
         kinds = [str(kind) for kind in table[column]] if column else [""] * len(particles)
-        points, tomograms = particles.coordinates_px, particles.tomograms
-        stated = particles.coordinate_pixel_size_angstrom
-        if len(stated) and np.isfinite(stated[0]) and stated[0] > 0:
-            size = float(stated[0])
+        points, tomograms = particles.places_px(), particles.tomograms
+        sizes = particles.coordinate_pixel_size_angstrom
     else:
         read = read_coordinates(path, order=order)
         points, tomograms = read.xyz_px, read.tomograms
         # Objects of an IMOD model are kinds of things, its contours are not.
         objects = [] if read.groups is None else [str(row[0]) for row in read.groups]
         kinds = objects if len(set(objects)) > 1 else [""] * len(points)
-    names = [_plain(name) if split else "" for name in tomograms] or [""] * len(points)
     found = {}
-    for name in dict.fromkeys(names):
-        rows = [index for index, other in enumerate(names) if other == name]
-        found[name] = NamedPoints(points[rows], [kinds[row] for row in rows], path, size)
+    for name in dict.fromkeys(tomograms):
+        rows = [index for index, other in enumerate(tomograms) if other == name]
+        size = float(sizes[rows[0]]) if sizes is not None else np.nan
+        known = size if np.isfinite(size) and size > 0 else None
+        found[name] = NamedPoints(points[rows], [kinds[row] for row in rows], path, known)
     return found
-
-
-def _plain(name: str) -> str:
-    """Return the stem that a tomogram's file would have."""
-    return Path(name).name.removesuffix(".gz").removesuffix(".tomostar").rsplit(".mrc", 1)[0]
 
 
 @dataclass(frozen=True)

@@ -128,3 +128,23 @@ def test_any_text_is_read_or_refused(rows, mark, tmp_path_factory):
     else:
         assert np.isfinite(found.xyz_px).all()
         assert len(found.xyz_px) == len(found.tomograms) > 0
+
+
+def test_points_of_a_star_file_lie_at_the_centres_of_references(tmp_path):
+    particles = particles_from_coordinates(
+        [[10.0, 20.0, 30.0]],
+        pixel_size_angstrom=2.0,
+        tomograms=["t"],
+        shifts_angstrom=[[4.0, -2.0, 1.0]],
+    )
+    write_particles(tmp_path / "p.star", particles)
+    found = read_coordinates(tmp_path / "p.star")
+    np.testing.assert_allclose(found.xyz_px, [[8.0, 21.0, 29.5]])
+    np.testing.assert_array_equal(found.pixel_size_angstrom, [2.0])
+    assert read(tmp_path, "1 2 3\n").pixel_size_angstrom is None
+
+
+def test_a_text_of_picks_may_hold_none(tmp_path):
+    assert read(tmp_path, "# none\n", may_be_empty=True).xyz_px.shape == (0, 3)
+    with pytest.raises(InputError, match="no points"):
+        read(tmp_path, "# none\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -49,6 +49,8 @@ class Coordinates:
         IMOD's object and contour, from 1.
     extra : dict of str to list of str
         Further columns of a file that names them.
+    pixel_size_angstrom : (N,) float64, optional
+        In which the points count, NaN where it is not known; STAR files say it.
     """
 
     xyz_px: Floats
@@ -56,6 +58,7 @@ class Coordinates:
     tomograms: list[str]
     groups: NDArray[np.int64] | None = None
     extra: dict[str, list[str]] = field(default_factory=dict)
+    pixel_size_angstrom: Floats | None = None
 
     def __len__(self) -> int:
         """Return the number of points."""
@@ -63,7 +66,11 @@ class Coordinates:
 
 
 def read_coordinates(
-    path: str | os.PathLike[str], *, order: Order = "xyz", first_voxel: Literal[0, 1] = 0
+    path: str | os.PathLike[str],
+    *,
+    order: Order = "xyz",
+    first_voxel: Literal[0, 1] = 0,
+    may_be_empty: bool = False,
 ) -> Coordinates:
     """Read points.
 
@@ -79,10 +86,13 @@ def read_coordinates(
         points of an IMOD model are taken in this order too.
     first_voxel : 0 or 1
         What the file calls the first voxel of a tomogram; IMOD models always know.
+    may_be_empty : bool
+        A text without any point is none, as of picks where nothing was found.
 
     Returns
     -------
     Coordinates
+        Of a STAR file, where the centres of the references lie: its origins are in them.
 
     Raises
     ------
@@ -101,11 +111,9 @@ def read_coordinates(
     if source.suffix.lower() == ".star":
         found = _from_star(source)
     else:
-        found = _from_text(source, order)
+        found = _from_text(source, order, may_be_empty)
     if first_voxel:
-        found = Coordinates(
-            found.xyz_px - 1.0, found.scores, found.tomograms, found.groups, found.extra
-        )
+        found = replace(found, xyz_px=found.xyz_px - 1.0)
     return found
 
 
@@ -163,7 +171,8 @@ def write_coordinates(
 
 def _from_star(source: Path) -> Coordinates:
     particles = read_particles(source, require_images=False)
-    if not np.isfinite(particles.coordinates_px).all():
+    places = particles.places_px()
+    if not np.isfinite(places).all():
         raise InputError(
             f"{source}: found particles without x, y and z, expected coordinates in a tomogram; "
             "give the optimisation set when they are centred, or another file"
@@ -171,7 +180,8 @@ def _from_star(source: Path) -> Coordinates:
     table = particles.blocks[particles.particle_block]
     label = next((c for c in table if str(c).lower() in _SCORES), None)
     scores = np.asarray(table[label], dtype=np.float64) if label is not None else None
-    return Coordinates(particles.coordinates_px, scores, particles.tomograms)
+    pixel = particles.coordinate_pixel_size_angstrom
+    return Coordinates(places, scores, particles.tomograms, pixel_size_angstrom=pixel)
 
 
 def _from_imod(source: Path, order: Order) -> Coordinates:
@@ -180,8 +190,14 @@ def _from_imod(source: Path, order: Order) -> Coordinates:
     return Coordinates(xyz, None, [""] * len(xyz), groups)
 
 
-def _from_text(source: Path, order: Order) -> Coordinates:
+def _from_text(source: Path, order: Order, may_be_empty: bool) -> Coordinates:
     rows, lines = _rows(source)
+    if not rows:
+        if may_be_empty:
+            return Coordinates(np.empty((0, 3)), None, [])
+        raise InputError(
+            f"{source}: holds no points, expected a row for each; give a file with coordinates"
+        )
     if _is_names(rows[0]):
         return _named(source, rows, lines)
     width = len(rows[0])
@@ -227,10 +243,6 @@ def _rows(source: Path) -> tuple[list[list[str]], list[int]]:
         cells = line.split(separator)
         rows.append([cell.strip().strip("\"'") for cell in cells])
         lines.append(number)
-    if not rows:
-        raise InputError(
-            f"{source}: holds no points, expected a row for each; give a file with coordinates"
-        )
     return rows, lines
 
 

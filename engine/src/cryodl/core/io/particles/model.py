@@ -225,6 +225,17 @@ class ParticleSet:
         inverse = np.swapaxes(self.box_rotations, 1, 2)
         return inverse @ self.rotations, np.einsum("nij,nj->ni", inverse, self.shifts_angstrom)
 
+    def places_px(self) -> NDArray[np.float64]:
+        """Return where the centres of the references lie, (N, 3) as `coordinates_px`.
+
+        A pose found at x with the shift s has its reference's centre at x - s.
+        """
+        pixel = self.coordinate_pixel_size_angstrom[:, None]
+        shifts = np.divide(
+            self.shifts_angstrom, pixel, out=np.zeros((len(self), 3)), where=pixel > 0
+        )
+        return self.coordinates_px - shifts
+
     def with_poses(
         self, rotations: NDArray[np.float64], shifts_angstrom: NDArray[np.float64]
     ) -> ParticleSet:
