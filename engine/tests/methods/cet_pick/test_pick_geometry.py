@@ -18,6 +18,7 @@ from cryodl.methods.cet_pick.axes import (
     resolve_order,
     to_working,
 )
+from cryodl.methods.cet_pick.evidence import Evidence
 from cryodl.methods.cet_pick.labels import LabelShape, label_map, published_radius
 from cryodl.methods.cet_pick.model import NetworkSize, build_network
 from cryodl.methods.cet_pick.peaks import find_peaks
@@ -65,6 +66,26 @@ def test_without_a_wedge_the_shortest_axis_is_the_thickness():
     assert resolve_order("auto", noise, "t")[0] == "imod"
     assert "is the order right" in resolve_order("zyx", noise, "t")[1]
     assert "tell" in resolve_order("auto", noise[:, :, :34], "t")[1]
+
+
+def test_a_gold_bead_does_not_drown_the_particles(tmp_path):
+    rng = np.random.default_rng(4)
+    volume = rng.normal(0, 1, (32, 96, 96)).astype(np.float32)
+    places = rng.uniform((8, 8, 8), (88, 88, 24), (20, 3))
+    z, y, x = np.indices(volume.shape)
+    for px, py, pz in places:
+        volume -= np.exp(-((z - pz) ** 2 + (y - py) ** 2 + (x - px) ** 2) / 18)
+    plain = volume.copy()
+    for px, py, pz in ((20, 70, 16), (70, 20, 12)):
+        volume -= 400 * np.exp(-((z - pz) ** 2 + (y - py) ** 2 + (x - px) ** 2) / 12)
+    strengths = []
+    for name, values in (("plain", plain), ("gold", volume)):
+        write_volume(tmp_path / f"{name}.mrc", values, pixel_size_angstrom=10)
+        tomogram = WorkingTomogram(tmp_path / f"{name}.mrc", "zyx", Preparation())
+        evidence = Evidence(tomogram, 14)
+        strengths.append(evidence.sigmas(places))
+        assert evidence.other_reading(places) == ""
+    assert strengths[0] < strengths[1] < -6
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ _AXES = "xyz"
 SURE_SIGMAS = 6.0
 _WEAK_SIGMAS = 3.0
 _CLEARLY_BETTER = 2.0
+_MOST_DEVIATIONS = 4.0  # of a voxel: a gold bead is no more than that, or it would drown particles
 
 
 class Evidence:
@@ -81,12 +82,15 @@ class Evidence:
 
     def _means(self, points_xyz: NDArray[np.float64]) -> NDArray[np.float64]:
         tomogram, half = self._tomogram, self._edge // 2
+        usual = tomogram.statistics
+        reach = _MOST_DEVIATIONS * usual.deviation
         thin = max(1, half // tomogram.merged)
         means = []
         for x, y, z in points_xyz:
             k, j, i = round((z + 0.5) / tomogram.merged - 0.5), round(y), round(x)
             region = ((k - thin, k + thin + 1), (j - half, j + half + 1), (i - half, i + half + 1))
-            means.append(float(tomogram.smoothed(region).mean()))
+            values = tomogram.smoothed(region).clip(usual.mean - reach, usual.mean + reach)
+            means.append(float(values.mean()))
         return np.array(means)
 
 
