@@ -68,20 +68,27 @@ def average_boxes(
 
 
 def working_boxes(
-    boxes: NDArray, most_px: int, cut: NDArray[np.float64] | None = None
+    boxes: NDArray,
+    most_px: int,
+    cut: NDArray[np.float64] | None = None,
+    edge_px: int | None = None,
 ) -> NDArray[np.float32]:
     """Return boxes of at most `most_px` voxels; what is finer decides nothing here.
 
-    Boxes that were cut in other directions are turned to that of the tomogram, in which what was
-    measured of all of them is the same.
+    Only the middle of each, of `edge_px` voxels, is kept, if this is given. Boxes that were cut in
+    other directions are turned to that of the tomogram, in which what was measured of all of them
+    is the same.
     """
     found = np.asarray(boxes, dtype=np.float32)
     if cut is not None:
         still = np.zeros(3)
         pairs = zip(found, cut, strict=True)
         found = np.stack([apply_pose(box, Pose(turn.T, still)) for box, turn in pairs])
-    if boxes.shape[-1] <= most_px:
-        return found
+    if edge_px is not None:
+        start = boxes.shape[-1] // 2 - edge_px // 2
+        found = found[(slice(None), *(slice(start, start + edge_px),) * 3)]
+    if found.shape[-1] <= most_px:
+        return np.ascontiguousarray(found)
     return np.stack([fourier_resample(box, most_px) for box in found])
 
 

@@ -22,6 +22,7 @@ from cryodl.methods.autoencoder3d.averages import (
 )
 from cryodl.methods.autoencoder3d.cluster_report import report_clusters
 from cryodl.methods.autoencoder3d.config import ClusterConfig
+from cryodl.methods.autoencoder3d.extent import particle_edge_px
 from cryodl.methods.autoencoder3d.features import (
     Points,
     Trial,
@@ -147,12 +148,15 @@ def _grouped(
     if not config.align_rounds or chosen.clusters > _MOST_ALIGNED or not enough:
         return start
     run.progress(0.5, "sorting by likelihood")
-    working = min(trained.boxes.shape[-1], WORKING_BOX_PX)
-    scale = trained.boxes.shape[-1] / working
+    edge = particle_edge_px(trained.boxes)
+    working = min(edge, WORKING_BOX_PX)
+    scale = edge / working
+    run.log(f"sorting: particles fill {edge} of {trained.boxes.shape[-1]} voxels")
+    working_volumes = working_boxes(trained.boxes, working, trained.cut, edge)
     more = min(chosen.clusters + MORE_GROUPS, max(2, len(found.labels) // _FEWEST_ALIGNED))
     many = kmeans(points, more, seed=config.seed, starts=config.starts).labels
     refined = refine_groups(
-        Particles(working_boxes(trained.boxes, working, trained.cut), *_seen(trained, working)),
+        Particles(working_volumes, *_seen(trained, working)),
         found.labels,
         many if more > chosen.clusters else found.labels,
         config.clusters,
