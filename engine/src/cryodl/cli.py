@@ -266,7 +266,11 @@ def _explain(error: BaseException) -> tuple[int, str]:
         return error.exit_status, f"stopped by {name}; the same command with --resume goes on"
     if isinstance(error, KeyboardInterrupt):
         return EXIT_INTERRUPTED, "interrupted; the same command with --resume goes on"
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "can't allocate memory" in str(error)  # torch says so on the CPU
+    ):
         return EXIT_RESOURCE, (
             "memory: found too little for this box or batch, expected more; use a smaller "
             "--batch-size or another machine"

@@ -183,6 +183,7 @@ def test_wrong_input_is_one_line(data, tmp_path, capsys):
         (["--reference", reference, "--tilt-min", "-60"], "--tilt-min and --tilt-max"),
         (["--reference", reference, "--symmetry", "X3"], "symmetry"),
         (["--reference", reference, "--mask", reference], "0 to 1"),
+        (["--reference", reference, "--max-shift-px", "99"], "at most half the box"),
     ):
         assert main([*align, *words]) == 2
         error = capsys.readouterr().err

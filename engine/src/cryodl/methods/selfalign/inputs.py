@@ -16,7 +16,7 @@ from cryodl.core.io.particles.model import ParticleSet
 from cryodl.core.io.particles.read import read_particles
 from cryodl.core.run.folder import RunFolder
 from cryodl.core.volumes.particle_average import AverageSettings, Transfer
-from cryodl.errors import InputError
+from cryodl.errors import ConfigError, InputError
 from cryodl.methods.selfalign.config import SearchConfig
 
 TILT_COLUMNS = ("cdlTiltMin", "cdlTiltMax")
@@ -178,9 +178,25 @@ def _transfer(config: SearchConfig, particles: ParticleSet) -> Transfer:
     return "ctf" if with_ctf else "wedge"
 
 
+def largest_shift_px(given: float | None, box: int) -> float:
+    """Return the largest shift to look for: what was given, else an eighth of the box.
+
+    Raises
+    ------
+    ConfigError
+        More than half the box, where a particle would be outside of it.
+    """
+    if given is not None and given > box / 2:
+        raise ConfigError(
+            f"--max-shift-px: found {given:g} for boxes of {box} px, expected at most half the "
+            "box; centre the particles before or give a smaller shift"
+        )
+    return box / 8 if given is None else given
+
+
 def search_settings(config: SearchConfig, box: int, **others: float) -> SearchSettings:
     """Return the settings of the search in boxes of `box` pixels."""
-    shift = box / 8 if config.max_shift_px is None else config.max_shift_px
+    shift = largest_shift_px(config.max_shift_px, box)
     return SearchSettings(
         symmetry=config.symmetry,
         rotations=config.rotations,

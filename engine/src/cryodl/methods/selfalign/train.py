@@ -22,7 +22,7 @@ from cryodl.core.training.settings import TrainingSettings
 from cryodl.methods.selfalign.config import SearchConfig, TrainConfig
 from cryodl.methods.selfalign.data import PairSettings, PairSource, prepared
 from cryodl.methods.selfalign.figures import histograms
-from cryodl.methods.selfalign.inputs import check_map, check_particles
+from cryodl.methods.selfalign.inputs import check_map, check_particles, largest_shift_px
 from cryodl.methods.selfalign.losses import PoseStep
 from cryodl.methods.selfalign.model import PRESETS, build_network, count_parameters
 from cryodl.methods.selfalign.predict import (
@@ -155,7 +155,7 @@ def _noise_spectrum(
 
 def _pair_settings(config: TrainConfig, material: Material) -> PairSettings:
     size = PRESETS[config.preset]
-    shift = material.box_px / 8 if config.max_shift_px is None else config.max_shift_px
+    shift = largest_shift_px(config.max_shift_px, material.box_px)
     return PairSettings(
         box_px=size.box_px,
         max_shift_px=shift * size.box_px / material.box_px,

@@ -153,7 +153,12 @@ def test_pixel_sizes_that_only_headers_know_may_differ(star):
 
 
 def test_a_pixel_size_that_the_images_deny_is_told(star):
-    assert "3 A, the header of an image 2 A" in " ".join(read_particles(star).report.remarks)
+    data = np.random.default_rng(1).normal(size=(8, 8, 8)).astype(np.float32)
+    for path in (star.parents[1] / "boxes").iterdir():
+        write_volume(path, data, pixel_size_angstrom=2.0 if path.stem == "a" else 3.0)
+    assert not read_particles(star).report.remarks
+    write_volume(star.parents[1] / "boxes" / "a.mrc", data, pixel_size_angstrom=4.0)
+    assert "2 A, the header of an image 4 A" in " ".join(read_particles(star).report.remarks)
     assert not read_particles(star, pixel_size_angstrom=2.0).report.remarks
 
 

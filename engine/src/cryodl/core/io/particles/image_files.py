@@ -108,10 +108,13 @@ class ImageCheck:
         Row to why its image cannot be used.
     by_row : list of (Header or None)
         The header that speaks for each row.
+    opened : list of int
+        Rows whose own header that is.
     """
 
     faults: dict[int, str]
     by_row: list[Header | None]
+    opened: list[int]
 
 
 def check_images(
@@ -124,7 +127,7 @@ def check_images(
     """
     headers: dict[tuple[str, int], Header | str] = {}
     sizes: dict[str, int | None] = {}
-    check = ImageCheck({}, [])
+    check = ImageCheck({}, [], [])
     for i, (path, number) in enumerate(zip(paths, numbers.tolist())):
         name = str(path)
         if name not in sizes:
@@ -137,6 +140,7 @@ def check_images(
         key = (name if number >= 0 or every_header else "", size)
         if key not in headers:
             headers[key] = _header(path, size)
+            check.opened.append(i)
         header = headers[key]
         if isinstance(header, str):
             check.faults[i] = header
@@ -150,9 +154,10 @@ def check_images(
     return check
 
 
-def other_pixel_size(sizes_angstrom: NDArray[np.float64], headers: Sequence[Header | None]) -> str:
+def other_pixel_size(sizes_angstrom: NDArray[np.float64], check: ImageCheck) -> str:
     """Return a remark on images that say another pixel size than their file of particles, or ""."""
-    for size, header in zip(sizes_angstrom.tolist(), headers):
+    for row in check.opened:
+        header, size = check.by_row[row], float(sizes_angstrom[row])
         own = header.pixel_size_xyz_angstrom[0] if header is not None else 0.0
         # 0 and 1 stand in many headers that nobody filled in.
         if own > 0 and own != 1.0 and abs(own / size - 1.0) > _PIXEL_SIZES_DIFFER:

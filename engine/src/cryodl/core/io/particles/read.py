@@ -26,6 +26,7 @@ from cryodl.core.io.particles.image_files import (
     MISSING,
     UNREADABLE_NAME,
     FileFinder,
+    ImageCheck,
     check_images,
     other_pixel_size,
     split_image_names,
@@ -122,6 +123,7 @@ class _Reading:
             )
         self.given_pixel_size = pixel_size_angstrom
         self.faults: dict[int, str] = {}
+        self.check = ImageCheck({}, [], [])
         self.remarks: list[str] = []
 
     def particles(
@@ -216,10 +218,10 @@ class _Reading:
     def _headers(self, paths: list[Path], numbers: NDArray[np.int64]) -> list[Header | None]:
         unknown = np.isnan(columns.image_pixel_size(self.table)).any()
         every_header = self.given_pixel_size is None and bool(unknown)
-        check = check_images(paths, numbers, every_header=every_header)
-        for row, reason in check.faults.items():
+        self.check = check_images(paths, numbers, every_header=every_header)
+        for row, reason in self.check.faults.items():
             self.faults.setdefault(row, reason)
-        return check.by_row
+        return self.check.by_row
 
     def _kind(
         self, paths: list[Path], numbers: NDArray[np.int64], headers: list[Header | None]
@@ -291,7 +293,7 @@ class _Reading:
             size = np.where(np.isnan(size), sizes, size)
             self.remarks.append("the file names no pixel size, that of the image headers was taken")
         elif headers:
-            remark = other_pixel_size(size, headers)
+            remark = other_pixel_size(size, self.check)
             self.remarks += [remark] if remark else []
         return size
 
