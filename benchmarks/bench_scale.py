@@ -4,7 +4,7 @@
     python benchmarks/bench_scale.py loader          # 100,000 subtomograms streamed to OPUS-TOMO
     python benchmarks/bench_scale.py plot            # latent spaces of 100,000 points
     python benchmarks/bench_scale.py predict         # correction of a map of 512^3 in tiles
-    python benchmarks/bench_scale.py correct         # memory of the whole correction, counted up
+    python benchmarks/bench_scale.py correct         # the whole correction of half maps of 512^3
     python benchmarks/bench_scale.py --number 10000 loader
 
 Each prints lines of a table. Times are CPU seconds of one thread, memory is the largest resident
@@ -177,6 +177,43 @@ def predict(folder: Path, number: int) -> Iterator[tuple[str, ...]]:
         )
 
 
+# The command as users call it, with few cubes and a network of two channels: its arithmetic grows
+# with the square of the channels and is timed by `predict`, the memory of maps is all here.
+CORRECT = """
+import sys
+import torch
+torch.set_num_threads(1)
+from cryodl.core.networks import unet
+unet.UNET_WIDTHS[16] = (2, 4, 8)
+from cryodl.cli import main
+maps, output = sys.argv[1:3]
+words = ["--width", "16", "--epochs", "1", "--n-subvolume", "8", "--batch-size", "1",
+         "--cube-size", "64", "--predict-crop-size", "128", "--devices", "cpu", "--ncpus", "1"]
+status = main(["spisonet", "correct", maps + "/half1.mrc", maps + "/half2.mrc",
+               "--output", output, *words])
+if status:
+    raise SystemExit(status)
+"""
+
+
+def correct(folder: Path, number: int) -> Iterator[tuple[str, ...]]:
+    """Correct large half maps from files to files."""
+    from cryodl.core.io.mrc import write_volume
+    from cryodl.core.simulation.densities import load_density
+
+    density, pixel = load_density("groel_groes", number)
+    random = np.random.default_rng(0)
+    for half in (1, 2):
+        noise = random.standard_normal(density.shape, dtype=np.float32)
+        noise *= density.std()
+        noise += density
+        path = folder / f"half{half}.mrc"
+        write_volume(path, noise, pixel_size_angstrom=pixel)
+    del density, noise
+    _, seconds, memory = in_a_process(CORRECT, folder, folder / "run")
+    yield f"`correct`, half maps of {number}^3", f"{seconds:.0f} s", f"{memory:.2f} GB"
+
+
 PLOT = """
 import sys, time
 import numpy as np
@@ -233,6 +270,7 @@ CASES = {
     "star": (star, 1_000_000),
     "loader": (loader, 100_000),
     "predict": (predict, 512),
+    "correct": (correct, 512),
 }
 
 
