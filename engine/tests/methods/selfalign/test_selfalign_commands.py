@@ -7,9 +7,11 @@ import pytest
 from alignment_cases import BOX, PIXEL, phantom, write_set
 
 from cryodl.cli import main
-from cryodl.core.geometry.rotations import angular_distance_degrees
+from cryodl.core.geometry.rotations import angular_distance_degrees, random_rotations
 from cryodl.core.io.mrc import read_volume, write_volume
+from cryodl.core.io.particles.make import particles_from_coordinates
 from cryodl.core.io.particles.read import read_particles
+from cryodl.core.io.particles.write import write_particles
 from cryodl.core.io.star import read_star, write_star
 from cryodl.methods.selfalign.hand import mirrored
 
@@ -208,3 +210,30 @@ def test_published_lists_are_evaluated_as_published(tmp_path):
     bad.write_text("a b 1 2\n")
     words[2] = str(bad)
     assert main([*words[:-1], str(tmp_path / "o2")]) == 2
+
+
+def test_particles_of_several_tomograms_are_told_apart_by_their_folders(tmp_path, capsys):
+    rotations = random_rotations(6, np.random.default_rng(0))
+    names = [f"TS_{i // 3}/{i % 3}" for i in range(6)]
+    for file, rows in (("found.star", [4, 0, 2, 5, 1]), ("true.star", range(6))):
+        made = particles_from_coordinates(
+            np.arange(18.0).reshape(6, 3)[list(rows)],
+            pixel_size_angstrom=PIXEL,
+            tomograms=[names[i].partition("/")[0] for i in rows],
+            names=[names[i] for i in rows],
+            rotations=rotations[list(rows)],
+        )
+        write_particles(tmp_path / file, made, dialect="relion5")
+    files = [str(tmp_path / name) for name in ("found.star", "true.star")]
+    assert main(["selfalign", "evaluate", *files, "--output", str(tmp_path / "e")]) == 0
+    assert "5 particles are in both files, of 5 in" in capsys.readouterr().out
+    found = result(tmp_path / "e")
+    assert found["particles"] == 5 and found["median_degrees"] < 1e-3
+
+
+def test_a_start_from_too_few_particles_is_one_line(data, tmp_path, capsys):
+    few = read_particles(data[0] / "prepared" / "subtomo.star").subset(np.arange(6))
+    write_particles(tmp_path / "few.star", few)
+    words = ["selfalign", "refine", str(tmp_path / "few.star"), *FAST]
+    assert main([*words, "--output", str(tmp_path / "o")]) == 2
+    assert "expected more than 4 to start from" in capsys.readouterr().err

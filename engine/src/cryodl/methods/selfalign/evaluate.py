@@ -34,7 +34,7 @@ def run_evaluate(config: EvaluateConfig, run: RunFolder) -> None:
                 f"{len(true.rotations)}; give lists of the same pairs"
             )
     else:
-        found, true = _matched(config)
+        found, true = _matched(config, run)
     if config.any_frame:
         found = in_frame_of(found, true, config.symmetry)
     angles = angular_distance_degrees(found.rotations, true.rotations, config.symmetry)
@@ -111,12 +111,12 @@ def read_legacy_poses(path: Path) -> Poses:
     return Poses(np.ascontiguousarray(rotations), shifts[:, ::-1])
 
 
-def _matched(config: EvaluateConfig) -> tuple[Poses, Poses]:
+def _matched(config: EvaluateConfig, run: RunFolder) -> tuple[Poses, Poses]:
     sets = [
         read_particles(path, pixel_size_angstrom=config.pixel_size, require_images=False)
         for path in (config.predicted, config.truth)
     ]
-    names = [[Path(name).name for name in one.names] for one in sets]
+    names = _names(sets[0].names, sets[1].names)
     places = {name: row for row, name in enumerate(names[1])}
     rows = [(i, places[name]) for i, name in enumerate(names[0]) if name in places]
     if not rows:
@@ -124,12 +124,26 @@ def _matched(config: EvaluateConfig) -> tuple[Poses, Poses]:
             f"{config.predicted}: none of its particles is in {config.truth} (the first is "
             f"{names[0][0]}, there {names[1][0]}); give files of the same particles"
         )
+    if len(rows) < max(map(len, names)):
+        run.log(
+            f"warning: {len(rows)} particles are in both files, of {len(names[0])} in "
+            f"{config.predicted} and {len(names[1])} in {config.truth}; the others are left out"
+        )
     poses = []
     for one, chosen in zip(sets, zip(*rows)):
         index = np.array(chosen)
         pixels = one.shifts_angstrom[index] / one.pixel_size_angstrom[index, None]
         poses.append(Poses(one.rotations[index], pixels))
     return poses[0], poses[1]
+
+
+def _names(first: list[str], second: list[str]) -> tuple[list[str], list[str]]:
+    """Return names without as many folders as can go while none of a file becomes another's."""
+    for depth in range(1, 9):
+        short = [["/".join(Path(name).parts[-depth:]) for name in own] for own in (first, second)]
+        if all(len(set(own)) == len(own) for own in short):
+            return short[0], short[1]
+    return first, second
 
 
 def _about(axis: str, angles: NDArray[np.float64]) -> NDArray[np.float64]:

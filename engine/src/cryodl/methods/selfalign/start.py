@@ -66,6 +66,11 @@ def start_from_particles(
     order = np.random.default_rng(seed).permutation(members)
     tried = order[:templates]
     judged = order[templates : templates + _JUDGES]
+    if len(judged) == 0:
+        raise InputError(
+            f"half set: {len(members)} particles, expected more than {templates} to start from; "
+            "give a reference, or a smaller --start-templates"
+        )
     rest = order[templates + _JUDGES :][: max(0, most - len(tried) - len(judged))]
     pairs = _Pairs(checked, members, settings)
     total = len(tried) * len(judged) + len(rest) + len(tried)
@@ -75,11 +80,6 @@ def start_from_particles(
         found.append(pairs.align(template, judged))
         done += len(judged)
         tell(done / total)
-    if len(judged) == 0:
-        raise InputError(
-            f"half set: {len(members)} particles, expected more than {templates} to start from; "
-            "give a reference, or a smaller --start-templates"
-        )
     best = int(np.argmax([np.mean(np.maximum(one.score, 0)) for one in found]))
     others = np.concatenate([np.delete(tried, best), rest])
     parts = [pairs.align(tried[best], others)] if len(others) else []
