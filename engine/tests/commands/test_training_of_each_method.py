@@ -16,9 +16,9 @@ from cryodl.core.training.settings import TrainingSettings
 METHODS = sorted(CASES)
 # Norms over a batch see only their part of it, and so do losses that are ratios over a batch.
 EXACT = {"autoencoder3d": 1e-5, "selfalign": 1e-4}
-# Where the gradient is nothing but rounding (a shift that a later mean takes away) Adam makes steps
-# of the learning rate in a direction by chance.
-WITHOUT_GRADIENT = {"autoencoder3d": 2e-3}
+# Where the gradient is nothing but rounding (a bias that a norm behind it takes away) Adam makes
+# steps of the learning rate, 3e-4, in a direction by chance: two steps, in each of two runs.
+ROUNDING, BY_CHANCE = 1e-6, 4 * 3e-4
 
 
 class Run:
@@ -105,6 +105,20 @@ def test_memory_of_a_step_is_estimated(tmp_path, method):
     assert found.is_whole == (method not in ("cet-pick", "opus-tomo"))
 
 
+def without_gradient(case):
+    """Return the names of parameters on which the loss does not depend; few do."""
+    step = copy.deepcopy(case.step).train()
+    step(case.source.batch(0, 0, 0, 1))["loss"].backward()
+    parameters = dict(step.named_parameters())
+    idle = {
+        name
+        for name, parameter in parameters.items()
+        if parameter.grad is not None and parameter.grad.abs().max() < ROUNDING
+    }
+    assert len(idle) <= 1
+    return idle
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_two_processes_train_as_one_does(tmp_path, method):
@@ -122,6 +136,7 @@ def test_two_processes_train_as_one_does(tmp_path, method):
         assert losses[1] == pytest.approx(losses[0], rel=0.3)
         return
     assert losses[1] == pytest.approx(losses[0], rel=tolerance)
+    idle = without_gradient(case)
     for name, weight in states[0].items():
-        allowed = WITHOUT_GRADIENT.get(method, tolerance) if weight.ndim == 1 else tolerance
+        allowed = BY_CHANCE if name in idle else tolerance
         torch.testing.assert_close(states[1][name], weight, rtol=0, atol=allowed)
