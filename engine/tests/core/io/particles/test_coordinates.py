@@ -148,3 +148,14 @@ def test_a_text_of_picks_may_hold_none(tmp_path):
     assert read(tmp_path, "# none\n", may_be_empty=True).xyz_px.shape == (0, 3)
     with pytest.raises(InputError, match="no points"):
         read(tmp_path, "# none\n")
+
+
+def test_a_comment_may_name_the_columns(tmp_path):
+    found = read(
+        tmp_path, "# ours\n# x y z score class\n25.00 30.00 18.25 0.55 1\n26 31 19 0.5 2\n"
+    )
+    np.testing.assert_array_equal(found.xyz_px, [[25, 30, 18.25], [26, 31, 19]])
+    np.testing.assert_array_equal(found.scores, [0.55, 0.5])
+    assert found.extra == {"class": ["1", "2"]} and found.groups is None
+    assert read(tmp_path, "# z, y, x\n1 2 3\n").xyz_px.tolist() == [[3, 2, 1]]
+    assert read(tmp_path, "# x y and z of picks\n1 2 3 0.5\n").scores.tolist() == [0.5]

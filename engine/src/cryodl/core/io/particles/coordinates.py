@@ -78,9 +78,10 @@ def read_coordinates(
     ----------
     path : path-like
         A STAR file, a text with three columns (and a fourth, the score), IMOD points (four columns
-        with whole numbers: contour first; five: object and contour), or columns with names in the
-        first line (x, y, z, score, tomogram, in any order). Blanks, tabs, commas or semicolons
-        separate the columns; ``#`` begins a comment. Or a binary model of IMOD.
+        with whole numbers: contour first; five: object and contour), or columns with names (x, y,
+        z, score, tomogram, in any order) in the first line or in a comment above it. Blanks, tabs,
+        commas or semicolons separate the columns; ``#`` begins a comment. Or a binary model of
+        IMOD.
     order : str
         Which axes the three columns are. Columns with names and STAR files have their own; the
         points of an IMOD model are taken in this order too.
@@ -191,7 +192,7 @@ def _from_imod(source: Path, order: Order) -> Coordinates:
 
 
 def _from_text(source: Path, order: Order, may_be_empty: bool) -> Coordinates:
-    rows, lines = _rows(source)
+    rows, lines, comment = _rows(source)
     if not rows:
         if may_be_empty:
             return Coordinates(np.empty((0, 3)), None, [])
@@ -200,6 +201,8 @@ def _from_text(source: Path, order: Order, may_be_empty: bool) -> Coordinates:
         )
     if _is_names(rows[0]):
         return _named(source, rows, lines)
+    if _names_all(comment, len(rows[0])):
+        return _named(source, [comment, *rows], [lines[0] - 1, *lines])
     width = len(rows[0])
     if not 3 <= width <= 5:
         raise InputError(
@@ -221,7 +224,8 @@ def _from_text(source: Path, order: Order, may_be_empty: bool) -> Coordinates:
     return Coordinates(xyz, scores, [""] * len(xyz), groups)
 
 
-def _rows(source: Path) -> tuple[list[list[str]], list[int]]:
+def _rows(source: Path) -> tuple[list[list[str]], list[int], list[str]]:
+    """Return cells and numbers of lines, and the words of the last comment above them."""
     try:
         text = source.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -234,16 +238,20 @@ def _rows(source: Path) -> tuple[list[list[str]], list[int]]:
             f"{str(source)!r}: cannot be read ({reason}), expected coordinates as text; IMOD "
             "models are turned into text by model2point"
         ) from error
-    rows, lines = [], []
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    words: list[str] = []
     for number, raw in enumerate(text.splitlines(), start=1):
-        line = raw.partition("#")[0].strip()
+        line, _, comment = raw.partition("#")
+        line = line.strip()
         if not line:
+            words = comment.replace(",", " ").split() if comment and not rows else words
             continue
         separator = next((mark for mark in ",;" if mark in line), None)
         cells = line.split(separator)
         rows.append([cell.strip().strip("\"'") for cell in cells])
         lines.append(number)
-    return rows, lines
+    return rows, lines, words
 
 
 def _is_names(row: list[str]) -> bool:
@@ -251,6 +259,12 @@ def _is_names(row: list[str]) -> bool:
     return any(cell and not _is_number(cell) for cell in row) and any(
         cell.lower() in _AXES for cell in row
     )
+
+
+def _names_all(words: list[str], width: int) -> bool:
+    """Return whether a comment names each column, as in ``# x y z score class``."""
+    axes = [_AXES[word.lower()] for word in words if word.lower() in _AXES]
+    return len(words) == width and sorted(axes) == [0, 1, 2]
 
 
 def _is_number(cell: str) -> bool:
