@@ -12,8 +12,16 @@ from cryodl.core.geometry.rotations import random_rotations
 from cryodl.methods.autoencoder3d import mixture_groups
 from cryodl.methods.autoencoder3d.averages import Poses, average_boxes, upright, working_boxes
 from cryodl.methods.autoencoder3d.data import standardised
-from cryodl.methods.autoencoder3d.mixture import Mixture, expect, maximise, total_power
-from cryodl.methods.autoencoder3d.mixture_groups import Particles, refine_groups
+from cryodl.methods.autoencoder3d.mixture import (
+    AROUND,
+    Mixture,
+    expect,
+    learn,
+    maximise,
+    mixture_of_groups,
+    total_power,
+)
+from cryodl.methods.autoencoder3d.mixture_groups import Particles, merge_groups, refine_groups
 from cryodl.methods.autoencoder3d.resolution import Resolution, observe
 
 OPEN = np.ones((1, 16, 16, 16), np.float32)
@@ -114,6 +122,22 @@ def test_groups_of_one_structure_are_merged():
     found = refine_groups(as_particles(boxes), truth, many, None, rounds=4, rotations=576, seed=0)
     assert found.labels.max() == 1 and adjusted_rand_index(truth, found.labels) > 0.8
     assert [merge.groups for merge in found.merges] == [4, 3, 2]
+
+
+def test_strong_signals_of_one_structure_are_one_group_however_many():
+    # Half a voxel aside: what a grid of whole voxels cannot fit must not make a second group.
+    rng = np.random.default_rng(6)
+    boxes = [
+        turned(shape(1), turn, rng.uniform(-1, 1, 3)) + rng.normal(0, 0.5, (16,) * 3)
+        for turn in random_rotations(90, rng)
+    ]
+    at = Resolution(16, 3, 576)
+    seen = as_particles(np.array(boxes, dtype=np.float32)).at(at)
+    mixture = mixture_of_groups(at, seen, np.arange(90) % 3, rng)
+    mixture, sorting = learn(at, seen, mixture, np.zeros((90, 3)), 6, AROUND)
+    assert len(np.unique(sorting.labels)) > 1
+    merged, merges = merge_groups(at, seen, mixture, sorting, None)
+    assert len(merged.volumes) == 1, merges
 
 
 def test_averages_stand_upright():

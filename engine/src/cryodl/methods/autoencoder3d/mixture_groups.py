@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from cryodl.core.clustering.kmeans import by_size
 from cryodl.methods.autoencoder3d.mixture import (
     AROUND,
+    NEAR,
     Mixture,
     Sorting,
     average_of,
@@ -29,6 +30,10 @@ _KEPT = 2
 _MERGE_ROUNDS = 3
 _EXPLAIN_ROUNDS = 6
 _MERGE_ROTATIONS = 1536
+# Half voxels, where the data are to say how many groups there are: with whole ones two maps of one
+# structure, each a little aside, explain strong signals better than one, the more the more there
+# are.
+_MERGE_STEPS_PX = 0.5 * NEAR
 _MOST_LEARNED = 1500  # particles; the rest are only sorted
 
 
@@ -258,8 +263,9 @@ def merge_groups(
     wanted : int or None
         Stop at so many groups; None stops where the next merge would cost more than chance.
     """
+    last = NEAR if wanted is not None else _MERGE_STEPS_PX
     groups = [
-        _alone(at, seen, sorting, mixture, np.flatnonzero(sorting.labels == k), volume, 1)
+        _alone(at, seen, sorting, mixture, np.flatnonzero(sorting.labels == k), volume, 1, last)
         for k, volume in enumerate(mixture.volumes)
         if (sorting.labels == k).any()
     ]
@@ -276,7 +282,7 @@ def merge_groups(
                     rows = np.sort(np.concatenate([first.rows, second.rows]))
                     larger = max(first, second, key=lambda group: len(group.rows))
                     pairs[key] = _alone(
-                        at, seen, sorting, mixture, rows, larger.volume, _MERGE_ROUNDS
+                        at, seen, sorting, mixture, rows, larger.volume, _MERGE_ROUNDS, last
                     )
                 ratio = _gain(first, second, pairs[key])
                 if best is None or ratio < best[0]:
@@ -312,13 +318,16 @@ def _alone(
     rows: NDArray[np.int64],
     volume: NDArray[np.float32],
     rounds: int,
+    last_steps_px: NDArray[np.float64],
 ) -> _Group:
     """Return some particles as one group, with the noise of all."""
     own, centres = seen.subset(rows), sorting.centres_px[rows]
     decided = 1.0
     for number in range(rounds + 1):
         one = Mixture([volume], mixture.noise, np.ones(1))
-        found, sums = expect(at, own, one, centres)
+        # The frames of two groups may lie farther apart than the last steps reach.
+        steps_px = NEAR if number < rounds - 1 else last_steps_px
+        found, sums = expect(at, own, one, centres, steps_px)
         if number < rounds:
             volume, _ = average_of(at, sums.values[0], sums.weights[0], mixture.noise)
             centres = found.centres_px
