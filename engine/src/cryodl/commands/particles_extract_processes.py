@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from threadpoolctl import threadpool_limits
 
 from cryodl.commands.particles_extract_job import TomogramAccount, TomogramJob, extract_tomogram
+from cryodl.core.run.children import stop_children
 from cryodl.core.training.devices import available_cores
 from cryodl.core.training.progress import duration
 from cryodl.errors import ResourceError
@@ -88,8 +89,7 @@ def _in_processes(jobs: list[TomogramJob], processes: int, pace: Pace) -> list[T
             ) from None
         except KeyboardInterrupt:
             # A signal to this process alone: nobody waits for tomograms that are half done.
-            for child in multiprocessing.active_children():
-                child.terminate()
+            stop_children()
             raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cryodl import errors
+from cryodl.core.run.children import stop_children
 from cryodl.core.training.devices import Devices, choose_devices, limit_threads
 from cryodl.core.training.reporting import RelayedRun, RelayServer, Run, SilentRun
 from cryodl.errors import ConfigError, CryodlError, ResourceError
@@ -206,7 +207,7 @@ def _in_these_processes(fabric: Fabric, work: Work, run: Run, payload: Any) -> d
 
 
 def _in_fresh_processes(fabric: Fabric, work: Work, run: Run, payload: Any) -> dict[str, Any]:
-    from torch.multiprocessing import active_children, get_context
+    from torch.multiprocessing import get_context
     from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
     context = get_context("spawn")
@@ -231,8 +232,7 @@ def _in_fresh_processes(fabric: Fabric, work: Work, run: Run, payload: Any) -> d
         raise
     except KeyboardInterrupt:
         # They know nothing of a signal to this process, which would wait for them.
-        for child in active_children():
-            child.terminate()
+        stop_children()
         raise
     finally:
         theirs.close()
