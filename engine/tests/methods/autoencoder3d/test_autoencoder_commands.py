@@ -243,6 +243,7 @@ def test_wrong_inputs_are_one_line(work, tmp_path, capsys):
         ([tmp_path / "bad.pickle"], "nothing of it was run"),
         ([star, "--tilt-min", "-60"], "expected both"),
         ([star, "--threshold", "much"], "otsu"),
+        ([star, *QUICK, "--pose", "full", "--threshold", "50"], "no particle has a shape"),
     ):
         arguments = [str(w) for w in ("autoencoder3d", "train", *words)]
         assert main([*arguments, "--output", str(tmp_path / "out")]) == 2

@@ -20,7 +20,7 @@ from cryodl.core.training.devices import choose_devices
 from cryodl.core.training.loop import FitResult, fit
 from cryodl.core.training.seeds import numpy_generator
 from cryodl.core.training.settings import TrainingSettings
-from cryodl.errors import InputError
+from cryodl.errors import ConfigError, InputError
 from cryodl.methods.autoencoder3d.config import TrainConfig
 from cryodl.methods.autoencoder3d.data import (
     BoxSource,
@@ -37,7 +37,7 @@ from cryodl.methods.autoencoder3d.model import (
     build_autoencoder,
     save_network,
 )
-from cryodl.methods.autoencoder3d.pose_normalization import Pose, PoseSettings
+from cryodl.methods.autoencoder3d.pose_normalization import FINE, ROUND, Pose, PoseSettings
 from cryodl.methods.autoencoder3d.train_report import report_training
 
 MODEL, CODES, STAR = "model.safetensors", "codes.npz", "particles.star"
@@ -147,6 +147,12 @@ def _poses(config: TrainConfig, run: RunFolder) -> list[Pose]:
     if config.pose != "none":
         states = Counter(pose.state for pose in poses)
         run.log("poses: " + ", ".join(f"{n} {state}" for state, n in states.most_common()))
+        if not states[FINE] + states[ROUND]:
+            raise ConfigError(
+                f"--threshold: found {config.threshold}, at which no particle has a shape to go by "
+                f"({states.most_common(1)[0][0]} above it), expected matter in the boxes; give "
+                "another, or --pose none"
+            )
     run.add_file("normalised", POSED)
     write_posed(run.path(POSED), boxes, poses, lambda done: run.progress(0.15 + 0.05 * done))
     return poses
