@@ -6,6 +6,7 @@ import pytest
 from cryodl.core.geometry.rotations import euler_to_matrix
 from cryodl.core.io.mrc import write_volume
 from cryodl.core.io.particles.read import read_particles
+from cryodl.errors import InputError
 
 SHARED = Path(__file__).resolve().parents[5].parent / "shared" / "data"
 
@@ -172,3 +173,8 @@ def test_a_given_pixel_size_goes_for_points_too(tmp_path):
         points = read_particles(path, pixel_size_angstrom=given)
         assert points.pixel_size_angstrom[0] == expected
         assert points.coordinate_pixel_size_angstrom[0] == expected
+
+
+def test_a_folder_of_images_that_is_not_there_is_refused(star, tmp_path):
+    with pytest.raises(InputError, match="absent: found no such folder"):
+        read_particles(star, folder=tmp_path / "absent")

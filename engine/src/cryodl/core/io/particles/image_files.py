@@ -61,6 +61,11 @@ class FileFinder:
         The STAR file.
     folder : path-like, optional
         Where to look first, also without the leading folders of a name.
+
+    Raises
+    ------
+    InputError
+        The folder is not there.
     """
 
     def __init__(self, star: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None):
@@ -68,6 +73,10 @@ class FileFinder:
         # A link to a STAR file, as pipelines make them: its names count from where it really lies.
         real = Path(os.path.realpath(star)).parent
         self.folder = Path(folder).absolute() if folder is not None else None
+        if self.folder is not None and not self.folder.is_dir():
+            raise InputError(
+                f"{folder}: found no such folder, expected that of the images; correct the name"
+            )
         self.bases = list(dict.fromkeys([here, *here.parents, real, *real.parents]))
         # By the folder of a name: the folders that exist, and where a file of it would be.
         self._known: dict[str, tuple[list[Path], Path]] = {}
