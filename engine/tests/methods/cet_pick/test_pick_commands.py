@@ -199,6 +199,7 @@ def test_another_sampling_of_the_coordinates_is_followed(folder: Path, tmp_path:
         (["--num-epochs", "2", "--steps", "3"], "found both"),
         (["--crop-px", "128"], "smaller --crop-px"),
         (["--bbox", "4"], "--bbox"),
+        (["--bbox", "60"], "expected a particle that fits"),
         (["--tau", "1.5"], "--tau"),
         (["--tomograms", "absent.mrc"], "no such file"),
     ],

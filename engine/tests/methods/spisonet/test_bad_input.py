@@ -239,6 +239,16 @@ CASES: dict[str, tuple[Callable, list[str], tuple[str, ...]]] = {
         ["spisonet", "sampling", "p.star", "--box-size-px", "32"],
         ("p.star", "rlnAngle"),
     ),
+    "star of several pixel sizes": (
+        write(
+            "p.star",
+            b"data_optics\n\nloop_\n_rlnOpticsGroup\n_rlnImagePixelSize\n1 2.0\n2 3.0\n\n"
+            b"data_particles\n\nloop_\n_rlnAngleRot\n_rlnAngleTilt\n_rlnOpticsGroup\n"
+            b"10 20 1\n30 40 2\n",
+        ),
+        ["spisonet", "sampling", "p.star", "--box-size-px", "32"],
+        ("p.star", "from 2 to 3 A", "--pixel-size"),
+    ),
     "whitening band upside down": (
         nothing,
         ["spisonet", "whiten", "half1.mrc", "--low-res", "8", "--high-res", "20"],
@@ -324,3 +334,15 @@ def test_half_maps_of_the_same_values_are_told_of(folder, monkeypatch, capsys):
     shutil.copy("half1.mrc", "half2.mrc")
     assert main([*FSC, "--output", "out"]) == 0
     assert "warning: Both half maps hold the same values" in capsys.readouterr().out
+
+
+def test_the_pixel_size_of_relion30_is_that_of_the_sampling(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    Path("p.star").write_text(
+        "data_\n\nloop_\n_rlnAngleRot\n_rlnAngleTilt\n_rlnMagnification\n"
+        "_rlnDetectorPixelSize\n10 20 50000 10\n30 80 50000 10\n"
+    )
+    words = ["spisonet", "sampling", "p.star", "--box-size-px", "32", "--output", "out"]
+    assert main(words) == 0
+    with mrcfile.open("out/sampling.mrc") as file:
+        assert float(file.voxel_size.x) == pytest.approx(2.0)

@@ -104,6 +104,13 @@ def _inputs(config: TrainConfig, run: RunFolder) -> list[CheckedTomogram]:
             "label more"
         )
     for entry in checked:
+        size = entry.tomogram.volume.data.shape
+        if config.bbox > min(size):
+            raise InputError(
+                f"--bbox: found {config.bbox:g} px for {entry.tomogram.path} of "
+                f"{'x'.join(map(str, size[::-1]))} voxels, expected a particle that fits into it; "
+                "give its diameter in voxels of this tomogram"
+            )
         depth, height, width = entry.tomogram.shape
         if depth < config.crop_slices or min(height, width) < config.crop_px:
             raise InputError(

@@ -176,15 +176,15 @@ def run_sampling(config: settings.SamplingConfig, run: RunFolder) -> None:
     from cryodl.methods.spisonet.particles import read_views
     from cryodl.methods.spisonet.sampling import compute_sampling
 
-    views = read_views(config.star, config.number_subset, config.seed)
-    pixel = config.pixel_size or views.pixel_size_angstrom
+    views = read_views(config.star, config.number_subset, config.seed, config.pixel_size)
+    pixel = views.pixel_size_angstrom
     if pixel is None:
         pixel = 1.0
         run.report.distrust(
             "The particles do not tell their pixel size: 1 A was taken, and the resolutions are "
             "those of such a volume. Give --pixel-size."
         )
-        run.log(f"{config.star}: no rlnImagePixelSize, so 1 A is taken; give --pixel-size")
+        run.log(f"{config.star}: no pixel size, so 1 A is taken; give --pixel-size")
     result = compute_sampling(
         views.rot_degrees,
         views.tilt_degrees,

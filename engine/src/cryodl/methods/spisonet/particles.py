@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from cryodl.core.io.star import read_star
+from cryodl.core.io.particles.columns import image_pixel_size, make_table
+from cryodl.core.io.particles.dialects import Layout, is_table
+from cryodl.core.io.star import StarBlocks, read_star
 from cryodl.errors import InputError
 
 
@@ -21,7 +22,7 @@ class Views:
     rot_degrees, tilt_degrees : np.ndarray
         ``(n,)`` RELION Euler angles of the particles in use.
     pixel_size_angstrom : float or None
-        Of the first optics group, None when the file does not tell.
+        Of the images, None when the file does not tell.
     read : int
         How many particles the file holds.
     """
@@ -32,16 +33,20 @@ class Views:
     read: int
 
 
-def read_views(path: Path, at_most: int, seed: int) -> Views:
+def read_views(
+    path: Path, at_most: int, seed: int, pixel_size_angstrom: float | None = None
+) -> Views:
     """Read the views of at most `at_most` particles, drawn at random without replacement.
 
     Raises
     ------
     InputError
-        No readable STAR file, no table with angles, or angles that are not numbers.
+        No readable STAR file, no table with angles, angles that are not numbers, or several pixel
+        sizes when `pixel_size_angstrom` does not say which is meant.
     """
     blocks = read_star(path)
-    table = _table_with_angles(path, blocks)
+    name = _table_with_angles(path, blocks)
+    table = blocks[name]
     angles = {}
     for column in ("rlnAngleRot", "rlnAngleTilt"):
         try:
@@ -60,24 +65,31 @@ def read_views(path: Path, at_most: int, seed: int) -> Views:
     return Views(
         angles["rlnAngleRot"][chosen],
         angles["rlnAngleTilt"][chosen],
-        _pixel_size(blocks),
+        pixel_size_angstrom or _pixel_size(path, blocks, name),
         len(table),
     )
 
 
-def _table_with_angles(path: Path, blocks: dict[str, Any]) -> Any:
-    for block in blocks.values():
+def _table_with_angles(path: Path, blocks: StarBlocks) -> str:
+    for name, block in blocks.items():
         if "rlnAngleRot" in block and "rlnAngleTilt" in block and hasattr(block, "columns"):
-            return block
+            return name
     raise InputError(
         f"{path}: found no table with rlnAngleRot and rlnAngleTilt, expected the particles of a "
         "refinement; give its data.star"
     )
 
 
-def _pixel_size(blocks: dict[str, Any]) -> float | None:
-    for block in blocks.values():
-        if "rlnImagePixelSize" in block:
-            value = np.atleast_1d(np.asarray(block["rlnImagePixelSize"], dtype=np.float64))[0]
-            return float(value) if np.isfinite(value) and value > 0 else None
-    return None
+def _pixel_size(path: Path, blocks: StarBlocks, name: str) -> float | None:
+    optics = "optics" if is_table(blocks.get("optics")) and name != "optics" else None
+    table = make_table(blocks, Layout("relion31", name, optics, False, False))
+    sizes = image_pixel_size(table)
+    sizes = sizes[np.isfinite(sizes)]
+    if not len(sizes):
+        return None
+    if sizes.max() > 1.01 * sizes.min():
+        raise InputError(
+            f"{path}: found pixel sizes from {sizes.min():g} to {sizes.max():g} A, expected one; "
+            "give --pixel-size for that of the volume"
+        )
+    return float(sizes[0])
