@@ -5,9 +5,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from cryodl.core.io.atomic import atomic_path, write_bytes, write_json, write_text
+from cryodl.core.io.atomic import (
+    atomic_path,
+    mapped_array,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from cryodl.errors import InputError, ResourceError
 
 
@@ -147,3 +154,26 @@ def test_a_kill_in_between_keeps_the_earlier_file(tmp_path):
     done = subprocess.run([sys.executable, "-c", program, str(target)], check=False)
     assert done.returncode == -9
     assert target.read_text() == "before"
+
+
+def test_an_array_takes_its_room_before_it_is_filled(tmp_path):
+    path = tmp_path / "a.npy"
+    with atomic_path(path) as temporary:
+        stored = mapped_array(temporary, np.float16, (64, 64, 64))
+        assert temporary.stat().st_blocks * 512 >= 64**3 * 2
+        stored[:] = 1
+        stored.flush()
+    assert np.load(path).sum(dtype=np.float64) == 64**3
+
+
+def test_an_array_that_finds_no_room_is_told(tmp_path, monkeypatch):
+    def full(descriptor, start, length):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with (
+        pytest.raises(ResourceError, match=r"a\.npy: could not be written, the disk is full"),
+        atomic_path(tmp_path / "a.npy") as temporary,
+    ):
+        mapped_array(temporary, np.float16, (4, 4))
+    assert not list(tmp_path.iterdir())

@@ -16,6 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import DTypeLike
+
 from cryodl.errors import CryodlError, InputError, ResourceError
 
 _REMEDIES = {
@@ -71,6 +74,35 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def mapped_array(
+    temporary: Path, dtype: DTypeLike, shape: tuple[int, ...]
+) -> np.memmap[Any, np.dtype[Any]]:
+    """Make an .npy file to be filled through memory, with its room on the disk taken beforehand.
+
+    Without that a disk that fills up ends the program by a signal (SIGBUS), without a word.
+
+    Parameters
+    ----------
+    temporary : Path
+        From `atomic_path`, which turns the failure into a `ResourceError`.
+    dtype, shape
+        Of the array.
+
+    Raises
+    ------
+    OSError
+        The disk is full.
+    """
+    stored = np.lib.format.open_memmap(temporary, mode="w+", dtype=dtype, shape=shape)
+    with temporary.open("r+b") as stream:
+        try:
+            os.posix_fallocate(stream.fileno(), 0, temporary.stat().st_size)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # cannot be asked for there
+                raise
+    return stored
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cryodl.core.fourier.filters import low_pass
 from cryodl.core.geometry.rotations import rotate_cube
-from cryodl.core.io.atomic import atomic_path
+from cryodl.core.io.atomic import atomic_path, mapped_array
 from cryodl.core.training.batches import Batch
 from cryodl.core.training.seeds import numpy_generator
 from cryodl.core.volumes.boxes import fourier_resample
@@ -58,7 +58,7 @@ def write_boxes(
     good = np.ones(count, dtype=bool)
     shape = (count, *(network_box_px,) * 3)
     with atomic_path(path) as temporary:
-        stored = np.lib.format.open_memmap(temporary, mode="w+", dtype=STORED, shape=shape)
+        stored = mapped_array(temporary, STORED, shape)
         for index, box in enumerate(subvolumes.boxes()):
             if low_pass_angstrom is not None:
                 box = low_pass(box, low_pass_angstrom, subvolumes.pixel_size_angstrom)
@@ -78,7 +78,7 @@ def write_posed(
 ) -> None:
     """Write boxes in their standard poses."""
     with atomic_path(path) as temporary:
-        stored = np.lib.format.open_memmap(temporary, mode="w+", dtype=STORED, shape=boxes.shape)
+        stored = mapped_array(temporary, STORED, boxes.shape)
         for index, pose in enumerate(poses):
             stored[index] = apply_pose(boxes[index].astype(np.float32), pose)
             progress((index + 1) / len(poses))
