@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 from subvolume_cases import particles, write_set
 
-from cryodl.core.io.mrc import write_volume
+from cryodl.core.io.mrc import Volume, write_volume
 from cryodl.core.io.particles.make import particles_from_coordinates
 from cryodl.core.io.particles.write import write_particles
 from cryodl.core.io.star import read_star, write_star
 from cryodl.errors import InputError
 from cryodl.methods.autoencoder3d.config import TrainConfig
 from cryodl.methods.autoencoder3d.inputs import gather
+from cryodl.methods.autoencoder3d.segment import _step
 
 PLACES = np.array([[12.0, 14, 13], [25, 12, 14], [13, 26, 12], [26, 27, 15], [19, 20, 14]])
 
@@ -82,3 +83,11 @@ def test_particles_of_several_pixel_sizes_are_refused(tmp_path):
     write_star(star, blocks)
     with pytest.raises(InputError, match="pixel sizes from 10 to 20 A, expected one"):
         gather(TrainConfig(inputs=[star], output=tmp_path / "out"), lambda line: None)
+
+
+@pytest.mark.parametrize("pixel", [100.0, 0.5])
+def test_a_tomogram_of_quite_another_sampling_is_not_segmented(pixel):
+    data = np.zeros((28, 40, 38), dtype=np.float32)
+    with pytest.raises(InputError, match=f"28 voxels of {pixel:g} A along its shortest edge"):
+        _step(Volume(data, pixel), 10.0)
+    assert _step(Volume(data, 5.0), 10.0) == 2.0

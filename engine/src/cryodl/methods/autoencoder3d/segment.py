@@ -19,6 +19,7 @@ from cryodl.core.run.figures import new_figure
 from cryodl.core.run.folder import RunFolder
 from cryodl.core.training.devices import choose_devices
 from cryodl.core.volumes.tiles import predict_tiled_channels
+from cryodl.errors import InputError
 from cryodl.methods.autoencoder3d.config import SegmentConfig
 from cryodl.methods.autoencoder3d.model import SegmentationNetwork, load_segmentation
 from cryodl.methods.autoencoder3d.segment_things import (
@@ -32,6 +33,8 @@ from cryodl.methods.autoencoder3d.working_tomogram import WorkingTomogram, prepa
 
 _CUBE_PX, _MARGIN_PX, _OVERLAP_PX = 112, 8, 4
 _AROUND_PX = 16  # beyond a slab, so that what is kept of it does not depend on where it was cut
+_FINEST_STEP = 0.4  # below, the network would look for what the tomogram cannot hold
+_FEWEST_VOXELS = 4
 _MOST_BYTES = 2**30
 _TURNS: tuple[tuple[int, ...], ...] = ((), (0, 1), (1, 2), (0, 2))
 _STAR = "coordinates.star"
@@ -57,7 +60,7 @@ def run_segment(config: SegmentConfig, run: RunFolder) -> None:
         def told(done: float, number: int = number, name: str = name) -> None:
             run.progress((number + 0.9 * done) / len(opened), f"segmenting {name}")
 
-        step = float(description["pixel_size_angstrom"]) / volume.pixel_size_angstrom
+        step = _step(volume, float(description["pixel_size_angstrom"]))
         working = prepare(
             volume.data, step, int(description["box_px"]), dark=config.contrast == "dark"
         )
@@ -75,6 +78,25 @@ def run_segment(config: SegmentConfig, run: RunFolder) -> None:
         run.log(f"{name}: {len(inside.things)} found; classes are cut at {levels}")
         _report(run, name, working, inside.labels)
     _finish(run, opened, files, found)
+
+
+def _step(volume: Volume, network_angstrom: float) -> float:
+    """Return the voxel of the network in voxels of a tomogram.
+
+    Raises
+    ------
+    InputError
+        The tomogram is much coarser, or smaller than a few voxels of the network.
+    """
+    step = network_angstrom / volume.pixel_size_angstrom
+    if step < _FINEST_STEP or min(volume.data.shape) / step < _FEWEST_VOXELS:
+        raise InputError(
+            f"{volume.name}: found {min(volume.data.shape)} voxels of "
+            f"{volume.pixel_size_angstrom:g} A along its shortest edge, expected a tomogram for a "
+            f"network that learned from voxels of {network_angstrom:g} A; give one of similar "
+            "sampling, or --pixel-size where its header is wrong"
+        )
+    return step
 
 
 def probabilities(
