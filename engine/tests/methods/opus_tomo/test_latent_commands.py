@@ -194,6 +194,13 @@ def middle(volume: np.ndarray) -> np.ndarray:
     return (grids * weight.ravel()).sum(axis=1) / weight.sum()
 
 
+@pytest.mark.parametrize("pixel", ["0.01", "500"])
+def test_a_pixel_size_that_makes_absurd_boxes_is_refused(analyzed, tmp_path, capsys, pixel):
+    words = ["opus-tomo", "volumes", str(analyzed), "--pixel-size", pixel]
+    assert main([*words, "--output", str(tmp_path / "v")]) == 2
+    assert f"--pixel-size: found {pixel} A, which makes boxes of" in capsys.readouterr().err
+
+
 def test_other_pixel_size(analyzed, tmp_path):
     run_command(
         [

@@ -20,6 +20,8 @@ from cryodl.methods.opus_tomo.density import DensityModel, load_model
 from cryodl.methods.opus_tomo.figures import volume_rows
 from cryodl.methods.opus_tomo.whole_box import BoxOf, to_whole_box
 
+_SMALLEST_PX, _LARGEST_PX = 8, 1024
+
 
 def run_volumes(config: VolumesConfig, run: RunFolder) -> None:
     """Decode densities and write them so that they overlay the consensus.
@@ -35,9 +37,15 @@ def run_volumes(config: VolumesConfig, run: RunFolder) -> None:
     names, latents = chosen_latents(config, analysis)
     model, description = load_model(analysis.training.model_path)
     box = BoxOf(description["box_px"], description["render_px"], description["pixel_size_angstrom"])
+    pixel = config.pixel_size or box.pixel_size_angstrom
+    edge = box.box_px * box.pixel_size_angstrom / pixel
+    if not _SMALLEST_PX <= edge <= max(_LARGEST_PX, box.box_px):
+        raise ConfigError(
+            f"--pixel-size: found {pixel:g} A, which makes boxes of {edge:.0f} px, expected "
+            f"{_SMALLEST_PX} to {_LARGEST_PX}; the particles have {box.pixel_size_angstrom:g} A"
+        )
     device = str(choose_devices(config.devices).torch_device())
     decoded = decode_latents(model, latents, config.apply_mask, device)
-    pixel = config.pixel_size or box.pixel_size_angstrom
     written: dict[str, NDArray[np.float32]] = {}
     for i, (name, density) in enumerate(zip(names, decoded, strict=True)):
         volume = to_whole_box(
