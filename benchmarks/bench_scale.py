@@ -188,7 +188,8 @@ unet.UNET_WIDTHS[16] = (2, 4, 8)
 from cryodl.cli import main
 maps, output = sys.argv[1:3]
 words = ["--width", "16", "--epochs", "1", "--n-subvolume", "8", "--batch-size", "1",
-         "--cube-size", "64", "--predict-crop-size", "128", "--devices", "cpu", "--ncpus", "1"]
+         "--cube-size", "64", "--predict-crop-size", "128", "--fill-iterations", "2",
+         "--devices", "cpu", "--ncpus", "1"]
 status = main(["spisonet", "correct", maps + "/half1.mrc", maps + "/half2.mrc",
                "--output", output, *words])
 if status:

@@ -64,6 +64,21 @@ def test_noisy_particles_with_a_wedge_are_found(mode):
     assert 0.3 < np.median(error) / (1.7 * np.median(found.spread_degrees)) < 2
 
 
+def test_the_level_of_a_reference_does_not_matter():
+    """A level beyond zero is no structure: it must not turn the box into a cube."""
+    reference, wedge = phantom(), missing_wedge(N, -60, 60)
+    points, upright = FourierPoints(N, N // 2 - 1), torch.eye(3)[None]
+    raised = reference + 5 * reference.std()
+    first, second = (
+        MapReference(density, points).turned(upright, len(points))
+        for density in (reference, raised)
+    )
+    torch.testing.assert_close(second, first, rtol=1e-3, atol=1e-3 * float(first.abs().max()))
+    volumes, rotations, _ = particles(reference, 4, 0.5, wedge=wedge)
+    found = Aligner(MapReference(raised, points), QUICK).align(observe(points, volumes, wedge))
+    assert angular_distance_degrees(found.rotations, rotations).max() < 6
+
+
 def test_clean_particles_are_found_to_a_fraction_of_a_degree():
     reference = phantom()
     volumes, rotations, shifts = particles(reference, 3, 1e4, seed=5)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cryodl.core.volumes.normalize import standardise
+from cryodl.core.volumes.normalize import standardise, standardise_background
 from cryodl.errors import InputError
 
 
@@ -35,3 +35,17 @@ def test_what_cannot_be_scaled():
         standardise(good, np.ones((3, 3, 2)))
     with pytest.raises(InputError, match=r"no voxel above 0\.5"):
         standardise(good, np.zeros((3, 3, 3)))
+
+
+def test_background_is_standardised():
+    rng = np.random.default_rng(0)
+    volume = (5 + 3 * rng.standard_normal((16, 16, 16))).astype(np.float32)
+    volume[8, 8, 8] += 1000
+    found = standardise_background(volume)
+    axis = np.arange(16) - 8
+    outside = axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2 > 64
+    assert abs(float(found[outside].mean())) < 1e-3
+    assert found[outside].std() == pytest.approx(1.0, abs=1e-3)
+    # A background that was painted over tells nothing: the whole box does.
+    painted = np.where(outside, np.float32(7), volume)
+    assert standardise_background(painted).std() == pytest.approx(1.0, rel=1e-5)

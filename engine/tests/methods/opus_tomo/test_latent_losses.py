@@ -14,7 +14,7 @@ from cryodl.methods.opus_tomo.clusters import (
     principal_components,
     silhouette,
 )
-from cryodl.methods.opus_tomo.data import ParticleSource, Plan, normalised
+from cryodl.methods.opus_tomo.data import ParticleSource, Plan
 from cryodl.methods.opus_tomo.leakage import direction_leakage
 from cryodl.methods.opus_tomo.losses import (
     disentanglement,
@@ -90,17 +90,6 @@ def test_every_particle_once_an_epoch(count, batch, world):
         assert sorted(np.concatenate(seen)) == list(range(100, 100 + count))
         orders.append(np.concatenate(seen).tolist())
     assert steps * world == 1 or orders[0] != orders[1]
-
-
-def test_background_is_normalised():
-    rng = np.random.default_rng(0)
-    volume = (5 + 3 * rng.standard_normal((16, 16, 16))).astype(np.float32)
-    volume[8, 8, 8] += 1000
-    found = normalised(volume)
-    axis = np.arange(16) - 8
-    outside = axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2 > 64
-    assert abs(float(found[outside].mean())) < 1e-3
-    assert found[outside].std() == pytest.approx(1.0, abs=1e-3)
 
 
 def test_clusters_are_found_and_stay_the_same():

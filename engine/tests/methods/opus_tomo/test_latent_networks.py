@@ -108,3 +108,23 @@ def test_memory_is_told_within_a_fifth_of_what_was_measured(preset, crop, batch,
     parameters = {"demo": 486_863, "small": 3_843_859, "default": 61_406_191}[preset]
     told = memory_gb(PRESETS[preset].size, parameters, crop, batch, 1)
     assert told == pytest.approx(measured, rel=0.2)
+
+
+def test_noise_of_any_spectrum_is_white_for_the_encoder():
+    """Noise with more power at low frequencies must not drown what changes there."""
+    c = 16
+    noise = (1 + 20 / (1 + np.arange(c // 2 + 1))).astype(np.float32)  # power by shell
+    size = NetworkSize("compact", 0.5, 2, 0, c)
+    model = DensityModel(build_network(size, 0), c, False)
+    ones = np.ones((c, c, c), np.float32)
+    model.set_scene(Scene(np.random.default_rng(0).random((c, c, c)), ones, noise), 0.0, 5.0)
+    generator = torch.Generator().manual_seed(0)
+    white = torch.fft.rfftn(torch.randn(40, c, c, c, generator=generator), dim=(1, 2, 3))
+    coloured = white / model.whitening.sqrt()
+    data, weight = model.whitened(coloured, torch.ones_like(white.real))
+    power = torch.fft.rfftn(model.encoder_input(data, weight), dim=(1, 2, 3)).abs().square()
+    low, high = (
+        power[..., (model.whitening > limit[0]) & (model.whitening <= limit[1])].mean()
+        for limit in ((0.0, 0.15), (0.25, 1.0))
+    )
+    assert 0.8 < low / high < 1.25

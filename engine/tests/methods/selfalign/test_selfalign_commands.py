@@ -1,6 +1,7 @@
 """Commands of SelfAlign from files to files, and what they say of wrong input."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -82,6 +83,28 @@ def test_poses_are_found_and_evaluated(data, tmp_path, mode):
     low, high = result(score)["median_degrees_interval"]
     assert low <= result(score)["median_degrees"] <= high
     assert result(score)["constant_answer_median_degrees"] > 60
+
+
+def test_gains_of_recordings_do_not_weigh_particles(data, tmp_path):
+    folder, _, _ = data
+    particles = read_particles(folder / "prepared" / "subtomo.star")
+    gains = np.geomspace(0.02, 50, len(particles))
+    paths = [tmp_path / f"{i}.mrc" for i in range(len(particles))]
+    for path, source, gain in zip(paths, particles.image_paths, gains, strict=True):
+        values = np.asarray(read_volume(source).data) * gain + 3 * gain
+        write_volume(path, values.astype(np.float32), pixel_size_angstrom=PIXEL)
+    write_particles(tmp_path / "gains.star", replace(particles, image_paths=paths))
+    found = []
+    for star in (folder / "prepared" / "subtomo.star", tmp_path / "gains.star"):
+        words = ["selfalign", "align", str(star), "--tilt-min", "-60", "--tilt-max", "60", *FAST]
+        out = tmp_path / f"aligned_{star.stem}"
+        assert (
+            main([*words, "--reference", str(folder / "reference.mrc"), "--output", str(out)]) == 0
+        )
+        found.append(read_particles(out / "aligned.star"))
+    scores = [f.blocks["particles"]["cdlScore"].astype(float).to_numpy() for f in found]
+    np.testing.assert_allclose(scores[1], scores[0], rtol=1e-2)
+    assert angular_distance_degrees(found[1].rotations, found[0].rotations).max() < 0.5
 
 
 def test_a_reference_of_the_other_hand_is_told(data, tmp_path, capsys):

@@ -156,6 +156,9 @@ class MapReference:
                 )
             # About its mean within, or the edge of the mask would be the strongest feature.
             values = (values - np.average(values, weights=region)) * region
+        else:
+            # Beyond the box there is nothing: a level of its own would make the box a cube.
+            values = values - _level_of_faces(values)
         self.points = points
         self._lookup = TransformLookup(values / values.std(), points.max_shell, points.device)
 
@@ -270,6 +273,11 @@ def energies(turned: Tensor, weight: Tensor) -> Tensor:
 def flat_real(values: Tensor) -> Tensor:
     """See complex values (..., P) as real ones (..., 2 P), real and imaginary parts in turns."""
     return torch.view_as_real(values).flatten(-2)
+
+
+def _level_of_faces(volume: NDArray[np.float32]) -> np.float32:
+    faces = [np.take(volume, side, axis=axis).ravel() for axis in range(3) for side in (0, -1)]
+    return np.float32(np.median(np.concatenate(faces)))
 
 
 def _seen_volume(volume: NDArray[np.float32], wedge: NDArray) -> NDArray[np.float32]:

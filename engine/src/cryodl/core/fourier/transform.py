@@ -7,6 +7,8 @@ voxel 0), which is enough, and twice as cheap, wherever only a filter is applied
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import scipy.fft
 from numpy.typing import ArrayLike, NDArray
@@ -85,6 +87,16 @@ def forward_centred(volume: ArrayLike, *, workers: int | None = None) -> NDArray
     cubic_box_size(real)
     full = scipy.fft.fftn(scipy.fft.ifftshift(real), workers=workers or 1)
     return scipy.fft.fftshift(full)
+
+
+def power_spectrum(volumes: Sequence[ArrayLike]) -> NDArray[np.float32]:
+    """Return the sum of ``|F|^2`` of cubic volumes in the centred layout, (n, n, n) float32."""
+    power = np.zeros(np.shape(volumes[0]), dtype=np.float32)
+    for volume in volumes:
+        transform = forward_centred(volume)
+        power += transform.real**2
+        power += transform.imag**2
+    return power
 
 
 def inverse_centred(

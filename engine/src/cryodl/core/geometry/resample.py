@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as functional
 
+_VOXELS_OF_A_SLAB = 2**22
+
 
 def spline_coefficients(volume: Tensor) -> Tensor:
     """Return the periodic cubic B-spline coefficients of a volume, (n, n, n)."""
@@ -46,12 +48,18 @@ def rotate_spline(
     Tensor
         (n, n, n); 0 where the source lies outside the box.
     """
-    sources = _source_positions(coefficients.shape[-1], rotation, coefficients.device)
+    n, device = coefficients.shape[-1], coefficients.device
     if inside is not None:
         found = torch.zeros_like(coefficients)
+        sources = _source_positions(n, rotation, device)
         found[inside] = _spline_values(coefficients, [s[inside][None, None] for s in sources])
         return found
-    return _spline_values(coefficients, sources)
+    return torch.cat(
+        [
+            _spline_values(coefficients, _source_positions(n, rotation, device, planes=planes))
+            for planes in _slabs(n)
+        ]
+    )
 
 
 def _spline_values(coefficients: Tensor, positions: list[Tensor]) -> Tensor:
@@ -95,8 +103,11 @@ def rotate_fourier_weight(
     """
     n = weight.shape[-1]
     c = n if size is None else size
-    positions = _source_positions(n, rotation, weight.device, points=c)
-    return _trilinear(weight, [p.expand(c, c, c) for p in positions]).clamp(min=0.0)
+    slabs = []
+    for planes in _slabs(c):
+        places = _source_positions(n, rotation, weight.device, points=c, planes=planes)
+        slabs.append(_trilinear(weight, places))
+    return torch.cat(slabs).clamp_(min=0.0)
 
 
 def centred_to_rfft(weight: Tensor) -> Tensor:
@@ -105,16 +116,29 @@ def centred_to_rfft(weight: Tensor) -> Tensor:
     return moved[..., : weight.shape[-1] // 2 + 1].contiguous()
 
 
+def _slabs(n: int) -> list[slice]:
+    """Cut the planes of a cube into slabs, so that what is computed of a voxel takes no room."""
+    planes = max(1, _VOXELS_OF_A_SLAB // n**2)
+    return [slice(start, min(start + planes, n)) for start in range(0, n, planes)]
+
+
 def _source_positions(
-    n: int, rotation: NDArray[np.float64], device: torch.device, points: int | None = None
+    n: int,
+    rotation: NDArray[np.float64],
+    device: torch.device,
+    points: int | None = None,
+    planes: slice = slice(None),
 ) -> list[Tensor]:
-    """Return the source voxel coordinates (z, y, x) of each of `points` output points an axis."""
+    """Return the source voxel coordinates (z, y, x) of each of `points` output points an axis.
+
+    Only some `planes` of the output, (p, points, points) each.
+    """
     count = n if points is None else points
     axis = (torch.arange(count, device=device, dtype=torch.float32) - count // 2) * (n / count)
     # The inverse of R, with its axes in the order of the array.
     inverse = np.ascontiguousarray(np.asarray(rotation, dtype=np.float64).T[::-1, ::-1])
     rows = torch.as_tensor(inverse, dtype=torch.float32, device=device)
-    z, y, x = axis[:, None, None], axis[None, :, None], axis[None, None, :]
+    z, y, x = axis[planes, None, None], axis[None, :, None], axis[None, None, :]
     return [row[0] * z + row[1] * y + row[2] * x + n // 2 for row in rows]
 
 

@@ -46,3 +46,19 @@ def standardise(volume: NDArray, mask: NDArray | None = None) -> NDArray[np.floa
             "values that vary; the map is blank or damaged, make it again"
         )
     return ((volume.astype(np.float64) - mean) / deviation).astype(np.float32)
+
+
+def standardise_background(volume: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Bring what lies outside the largest sphere of a cubic box to mean 0 and deviation 1.
+
+    So that particles of recordings with other gains and offsets can be compared. Where that
+    background was set to a constant, the whole box is what is scaled by.
+    """
+    n = volume.shape[0]
+    axis = np.arange(n, dtype=np.float32) - n // 2
+    outside = axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2 > (n / 2) ** 2
+    background = volume[outside].astype(np.float64)
+    deviation = float(background.std())
+    if deviation < 1e-3 * float(volume.std()):
+        deviation = float(volume.std()) or 1.0
+    return ((volume - background.mean()) / deviation).astype(np.float32)

@@ -9,7 +9,7 @@ import torch.nn.functional as functional
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from cryodl.core.fourier.differentiable import real_transform
+from cryodl.core.networks.real_transform import real_transform
 from cryodl.core.training.batches import Batch
 from cryodl.methods.autoencoder3d.model import Autoencoder, SegmentationNetwork
 

@@ -23,13 +23,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cryodl.core.fourier.differentiable import real_transform
 from cryodl.core.geometry.fourier_lookup import (
     PADDING,
     FourierLookup,
     cubic_lookup,
     linear_lookup,
 )
+from cryodl.core.networks.real_transform import real_transform
 
 _EDGE_PX = 2.0
 

@@ -14,6 +14,7 @@ from cryodl.core.io.particles.images import read_subtomogram
 from cryodl.core.io.particles.model import ParticleSet
 from cryodl.core.training.batches import Batch
 from cryodl.core.training.seeds import numpy_generator
+from cryodl.core.volumes.normalize import standardise_background
 from cryodl.core.volumes.particle_average import (
     AverageSettings,
     are_premultiplied,
@@ -104,7 +105,7 @@ class ParticleStore:
 
     def volume(self, index: int) -> NDArray[np.float32]:
         """Return a subtomogram: bright matter, background of mean 0 and deviation 1."""
-        return self.sign * normalised(read_subtomogram(self.particles, index))
+        return self.sign * standardise_background(read_subtomogram(self.particles, index))
 
     def transfer(self, index: int) -> NDArray[np.float32] | None:
         """Return what a subtomogram was seen through, centred, or None."""
@@ -119,18 +120,6 @@ class ParticleStore:
             "weight": torch.from_numpy(np.stack([f.weight for f in found])),
             "energy": torch.from_numpy(np.stack([f.energy for f in found])),
         }
-
-
-def normalised(volume: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Bring the background, outside the largest sphere of the box, to mean 0 and deviation 1."""
-    n = volume.shape[0]
-    axis = np.arange(n, dtype=np.float32) - n // 2
-    outside = axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2 > (n / 2) ** 2
-    background = volume[outside].astype(np.float64)
-    deviation = float(background.std())
-    if deviation < 1e-3 * float(volume.std()):  # background was set to a constant
-        deviation = float(volume.std()) or 1.0
-    return ((volume - background.mean()) / deviation).astype(np.float32)
 
 
 @dataclass(frozen=True)

@@ -98,10 +98,15 @@ class DensityModel(nn.Module):
         return data * self.whitening, weight * self.whitening
 
     def encoder_input(self, data: Tensor, weight: Tensor) -> Tensor:
-        """Return what the encoder sees of whitened N and D, (b, c, c, c)."""
+        """Return what the encoder sees of whitened N and D, (b, c, c, c).
+
+        Noise of any spectrum is white in it. N and D are over the power of the noise, so that noise
+        with more power at low frequencies would have less there, and hide what changes.
+        """
         if self.residual:
             data = data - weight * density_transform(self.consensus[None], self.crop_px)
-        return density_of(data, self.crop_px) * self.mask / self.input_scale
+        white = data / self.whitening.sqrt()
+        return density_of(white, self.crop_px) * self.mask / self.input_scale
 
     def decode(self, latents: Tensor) -> Tensor:
         """Return densities (b, t, t, t) of structural latents (b, zdim)."""

@@ -14,11 +14,11 @@ from cryodl.core.io.mrc import read_volume
 from cryodl.core.io.particles.images import read_subtomogram, read_tilt_images
 from cryodl.core.io.particles.model import ParticleSet
 from cryodl.core.io.particles.read import read_particles
+from cryodl.core.volumes.normalize import standardise_background
 from cryodl.core.volumes.particle_average import AverageSettings, particle_transfer
 from cryodl.errors import ConfigError, InputError
 from cryodl.methods.opus_tomo.canonical import Sampling, central, shrink
 from cryodl.methods.opus_tomo.config import ParticleInput
-from cryodl.methods.opus_tomo.data import normalised
 
 _LEAST_PARTICLES = 8
 _LOOKED_AT = 100
@@ -144,7 +144,7 @@ def _sign(config: ParticleInput, particles: ParticleSet) -> int:
     step = max(1, len(particles) // _LOOKED_AT)
     total = np.zeros((n, n, n))
     for index in range(0, len(particles), step):
-        total += normalised(_not_blank(particles, index))
+        total += standardise_background(_not_blank(particles, index))
     return 1 if total[radius < n / 4].mean() >= total[radius > 0.4 * n].mean() else -1
 
 

@@ -15,6 +15,7 @@ from cryodl.core.io.mrc import read_volume
 from cryodl.core.io.particles.model import ParticleSet
 from cryodl.core.io.particles.read import read_particles
 from cryodl.core.run.folder import RunFolder
+from cryodl.core.volumes.normalize import standardise_background
 from cryodl.core.volumes.particle_average import AverageSettings, Transfer
 from cryodl.errors import ConfigError, InputError
 from cryodl.methods.selfalign.config import SearchConfig
@@ -37,8 +38,14 @@ class CheckedParticles:
     def read(
         self, chosen: NDArray[np.integer]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Return volumes with bright matter, and their transfers."""
+        """Return volumes with bright matter, and their transfers.
+
+        The background of each is brought to mean 0 and deviation 1: gains of recordings would
+        weigh particles otherwise. Those multiplied by their transfers keep the scale of these.
+        """
         volumes, transfers = self.volumes.read(chosen)
+        if not self.volumes.premultiplied:
+            volumes = np.stack([standardise_background(volume) for volume in volumes])
         return volumes * np.float32(self.sign), transfers
 
 

@@ -15,6 +15,7 @@ from cryodl.core.io.mrc import read_volume
 from cryodl.core.io.particles.model import ParticleSet
 from cryodl.core.run.folder import RunFolder
 from cryodl.core.training.devices import choose_devices
+from cryodl.core.volumes.normalize import standardise_background
 from cryodl.core.volumes.particle_average import particle_transfer
 from cryodl.errors import ConfigError, InputError
 from cryodl.methods.selfalign.config import AlignConfig
@@ -69,7 +70,8 @@ def align_pairs(config: AlignConfig, run: RunFolder) -> tuple[ParticleSet, Align
     for index in range(count):
         volumes, transfers = checked.read(np.array([index]))
         wedge = particle_transfer(of_templates, index, checked.settings)
-        template = _read_template(templates[index], box, pixel) * np.float32(checked.sign)
+        template = standardise_background(_read_template(templates[index], box, pixel))
+        template = template * np.float32(checked.sign)
         reference = ParticleReference(template, wedge, points, snr, power=power)
         seen = observe(points, volumes, transfers, power=power)
         aligner = Aligner(reference, settings, is_likelihood=True)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from cryodl.core.fourier.transform import forward_centred, inverse_centred, power_spectrum
 from cryodl.methods.spisonet.rays import along_rays
 from cryodl.methods.spisonet.snr import EMPTY_POWER, SnrModel
 
@@ -24,10 +25,11 @@ _USABLE = 0.05
 _LATERAL = 0.7
 
 
-def _sum_along_rays(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _sum_along_rays(values: NDArray[np.float32]) -> NDArray[np.float32]:
     out = np.zeros_like(values)
     for _, share, moved in along_rays(values):
-        out += share * moved
+        moved *= np.float32(share)
+        out += moved
     return out
 
 
@@ -58,20 +60,19 @@ def directional_gain(
     n = snr.rho.shape[0]
     top = n // 2
     shell = np.minimum(snr.shell, top)
-    spectrum = np.zeros((n, n, n))
-    for half in halves:
-        spectrum += np.fft.fftshift(np.abs(np.fft.fftn(half)) ** 2) / len(halves)
-    relative = np.log(np.maximum(spectrum * snr.rho / power[shell], 1e-6))
+    relative = power_spectrum(halves)
+    relative /= (len(halves) * power).astype(np.float32)[shell]
     usable = (snr.rho > _USABLE) & (shell > 0) & (shell < top)
-    usable &= spectrum > EMPTY_POWER * power[shell]  # nothing there, not something weak
-    weight = np.where(usable, snr.rho, 0.0).astype(np.float64)
+    usable &= relative > EMPTY_POWER  # nothing there, not something weak
+    relative = np.log(np.maximum(relative * snr.rho, 1e-6))
+    weight = np.where(usable, snr.rho, np.float32(0))
     den = _sum_along_rays(ndimage.gaussian_filter(weight, _LATERAL))
     num = _sum_along_rays(ndimage.gaussian_filter(weight * relative, _LATERAL))
     log_gain = num / np.maximum(den, 1e-6)
     covered = (weight * snr.coverage**2).ravel()
     total = np.bincount(shell.ravel(), covered * log_gain.ravel(), top + 1)
     mean = total / np.maximum(np.bincount(shell.ravel(), covered, top + 1), 1e-9)
-    log_gain = np.where(den > 1e-3, log_gain - mean[shell], 0.0)
+    log_gain = np.where(den > 1e-3, log_gain - mean.astype(np.float32)[shell], np.float32(0))
     low, high = np.log(_FULL), np.log(_NONE)
     share = np.clip((high - log_gain) / (high - low), 0.0, 1.0)
     share = share * np.clip((snr.coverage - _COVERED[0]) / (_COVERED[1] - _COVERED[0]), 0.0, 1.0)
@@ -84,5 +85,6 @@ def apply_gain(half: NDArray[np.float32], gain: NDArray[np.float32]) -> NDArray[
     """Divide the transform of a map by a centred gain; (n, n, n)."""
     if gain.min() >= 1:
         return half
-    spectrum = np.fft.fftn(half) / np.fft.ifftshift(gain)
-    return np.fft.ifftn(spectrum).real.astype(np.float32)
+    spectrum = forward_centred(half)
+    spectrum /= gain
+    return inverse_centred(spectrum)

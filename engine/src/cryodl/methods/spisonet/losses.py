@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from cryodl.core.fourier.differentiable import real_transform
 from cryodl.core.geometry.rotations import rotate_cube
+from cryodl.core.networks.real_transform import real_transform
 
 _AXES = (-3, -2, -1)
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
+from cryodl.core.fourier.transform import power_spectrum
 from cryodl.core.geometry.resample import (
     centred_to_rfft,
     rotate_fourier_weight,
@@ -179,12 +180,8 @@ def signal_power(halves: Sequence[Volume], snr: SnrModel) -> NDArray[np.float64]
     """
     n = snr.rho.shape[0]
     top = n // 2
-    shell = np.minimum(snr.shell, top).ravel()
-    rho = snr.rho.astype(np.float64).ravel()
-    power = np.zeros(n**3)
-    for half in halves:
-        spectrum = np.fft.fftshift(np.abs(np.fft.fftn(half)) ** 2)
-        power += spectrum.ravel() / len(halves)
+    shell, rho = np.minimum(snr.shell, top).ravel(), snr.rho.ravel()
+    power = power_spectrum(halves).ravel() / len(halves)
     weighted = np.bincount(shell, rho**3 * power, top + 1)
     result = weighted / np.maximum(np.bincount(shell, rho**2, top + 1), 1e-9)
     result[top] = result[top - 1]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage, special
 
 from cryodl.core.fourier.grids import shell_index, squared_radius_px
-from cryodl.core.fourier.transform import friedel_average
+from cryodl.core.fourier.transform import friedel_average, power_spectrum
 from cryodl.methods.spisonet.rays import along_rays
 
 Volume = NDArray[np.float32]
@@ -64,18 +64,20 @@ def correlation_from_cosine(cosine: NDArray[np.floating]) -> NDArray[np.float64]
 
 
 def _ray_average(
-    smooth: NDArray[np.float64], profile: NDArray[np.float64], radius: NDArray[np.float64]
-) -> NDArray[np.float64]:
+    smooth: Volume, profile: NDArray[np.float64], squared: NDArray[np.int32]
+) -> Volume:
     """Fit ``smooth(k) = D(k) * profile(|k|)`` with D constant over a piece of each ray."""
-    index = np.arange(profile.size)
+    # Voxels have few different radii: those of all whole numbers are looked up.
+    radii, index = np.sqrt(np.arange(squared.max() + 1)), np.arange(profile.size)
     num = np.zeros_like(smooth)
     den = np.full_like(smooth, 1e-4)
     for scale, share, value in along_rays(smooth):
-        here = np.interp(radius * scale, index, profile)
-        weight = here * share
-        num += weight * value
-        den += weight * here
-    return np.clip(num / den, 0.0, 1.3)
+        here = np.interp(radii * scale, index, profile).astype(np.float32)
+        value *= (np.float32(share) * here)[squared]
+        num += value
+        den += (np.float32(share) * here**2)[squared]
+    num /= den
+    return np.clip(num, 0.0, 1.3, out=num)
 
 
 def measured_share(
@@ -105,9 +107,7 @@ def measured_share(
         (n, n, n), centred, in [0, 1]: 1 where there is power as elsewhere, falling to 0.
     """
     n = halves[0].shape[0]
-    power = np.zeros((n, n, n))
-    for half in halves:
-        power += np.abs(np.fft.fftshift(np.fft.fftn(half))) ** 2
+    power = power_spectrum(halves)
     shell = np.minimum(shell_index(n), n // 2)
     trust = (np.clip(fsc3d, 0.0, 1.0).astype(np.float64) ** 2 + _LEAST_TRUST).ravel()
     mean = np.bincount(shell.ravel(), trust * power.ravel()) / np.bincount(shell.ravel(), trust)
@@ -144,8 +144,9 @@ def snr_model(
     """
     n = fsc3d.shape[0]
     top = n // 2
-    w = friedel_average(np.clip(fsc3d, -1.0, 1.0).astype(np.float64))
-    radius = np.sqrt(squared_radius_px(n), dtype=np.float64)
+    w = friedel_average(np.clip(fsc3d, -1.0, 1.0).astype(np.float32))
+    squared = squared_radius_px(n)
+    radius = np.sqrt(squared, dtype=np.float32)
     shell = shell_index(n).astype(np.int64)
     inside = radius < top
     smooth = ndimage.gaussian_filter(w, 0.7, mode="nearest")
@@ -157,10 +158,10 @@ def snr_model(
         fit = np.bincount(s, dw, size) / np.maximum(np.bincount(s, dd, size), 1e-6)
         profile = np.clip(ndimage.gaussian_filter1d(fit[: top + 1], 0.7), 0.0, 1.0)
         profile[0], profile[top] = 1.0, 0.0
-        d = _ray_average(smooth, profile, radius)
+        d = _ray_average(smooth, profile, squared)
     # Rays are too short near DC: use the volume itself there.
     blend = np.clip((radius - _RAY_START) / (_RAY_FULL - _RAY_START), 0.0, 1.0)
-    ray = d * profile[np.minimum(shell, top)]
+    ray = d * profile.astype(np.float32)[np.minimum(shell, top)]
     model = np.clip((1 - blend) * w + blend * ray, 0.0, 1.0)
     model = np.clip((model - threshold) / (1 - threshold), 0.0, 1.0)
     model = friedel_average(model)  # smoothing an even box is not quite symmetric

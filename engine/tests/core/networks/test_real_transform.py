@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cryodl.core.fourier.differentiable import real_transform
+from cryodl.core.networks.real_transform import real_transform
 
 
 @pytest.mark.parametrize("norm", ["backward", "ortho"])
