@@ -118,9 +118,6 @@ class Problem:
         self.noise = torch.sqrt(self.weight * (1 - self.weight) * per_voxel)
         self.spectra = [torch.fft.rfftn(half) for half in self.halves]
         self.estimates = [self._filled(spectrum) for spectrum in self.spectra]
-        self._estimate_splines = [spline_coefficients(e) for e in self.estimates]
-        self._half_splines = [spline_coefficients(half) for half in self.halves]
-        self._mask_spline = spline_coefficients(self.mask)
 
     def tensor(self, array: NDArray) -> Tensor:
         """Return an array as a tensor on the device."""
@@ -141,9 +138,14 @@ class Problem:
         n = self.n
         rotation = random_rotations(1, generator)[0]
         noise = self.tensor(generator.standard_normal((n, n, n), dtype=np.float32))
-        estimate = rotate_spline(self._estimate_splines[half], rotation)
-        target = rotate_spline(self._half_splines[len(self.halves) - 1 - half], rotation)
-        mask = rotate_spline(self._mask_spline, rotation).clamp(0.0, 1.0)
+        # Splines are made each time: two transforms beside the forty of the filling, where to keep
+        # them would take as much memory as five maps.
+        target, mask = (
+            rotate_spline(spline_coefficients(volume), rotation)
+            for volume in (self.halves[len(self.halves) - 1 - half], self.mask)
+        )
+        mask = mask.clamp(0.0, 1.0)
+        estimate = rotate_spline(spline_coefficients(self.estimates[half]), rotation)
         weight = rotate_fourier_weight(self.rho, rotation).clamp(max=1.0)
         data = self.weight * torch.fft.rfftn(estimate)
         data = data + self.noise * torch.fft.rfftn(noise) / n**1.5

@@ -48,7 +48,7 @@ class SnrModel:
 
     rho: Volume
     coverage: Volume
-    shell: NDArray[np.int64]
+    shell: NDArray[np.int32]
 
 
 def correlation_from_cosine(cosine: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -147,7 +147,7 @@ def snr_model(
     w = friedel_average(np.clip(fsc3d, -1.0, 1.0).astype(np.float32))
     squared = squared_radius_px(n)
     radius = np.sqrt(squared, dtype=np.float32)
-    shell = shell_index(n).astype(np.int64)
+    shell = shell_index(n)
     inside = radius < top
     smooth = ndimage.gaussian_filter(w, 0.7, mode="nearest")
     d = np.ones_like(w)
@@ -171,7 +171,7 @@ def snr_model(
     return SnrModel(rho.astype(np.float32), _coverage(rho, shell, top).astype(np.float32), shell)
 
 
-def _coverage(rho: NDArray[np.float64], shell: NDArray[np.int64], top: int) -> NDArray[np.float64]:
+def _coverage(rho: NDArray[np.float64], shell: NDArray[np.int32], top: int) -> NDArray[np.float64]:
     """Return `rho` divided by the 80th percentile of its shell (smoothed over shells)."""
     best = np.zeros(top + 1)
     for r in range(1, top):
