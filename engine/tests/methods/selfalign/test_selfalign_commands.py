@@ -85,6 +85,18 @@ def test_poses_are_found_and_evaluated(data, tmp_path, mode):
     assert result(score)["constant_answer_median_degrees"] > 60
 
 
+def test_particles_beyond_the_largest_shift_are_told_of(data, tmp_path, capsys):
+    folder, _, _ = data
+    star, reference = folder / "prepared" / "subtomo.star", folder / "reference.mrc"
+    words = ["selfalign", "align", str(star), "--reference", str(reference), *FAST]
+    for limit, is_told in (("0.5", True), ("3", False)):
+        out = tmp_path / limit
+        assert main([*words, "--max-shift-px", limit, "--output", str(out)]) == 0
+        printed = capsys.readouterr().out
+        assert ("Raise --max-shift-px" in printed) is is_told
+        assert ("Raise --max-shift-px" in (out / "report.html").read_text()) is is_told
+
+
 def test_gains_of_recordings_do_not_weigh_particles(data, tmp_path):
     folder, _, _ = data
     particles = read_particles(folder / "prepared" / "subtomo.star")

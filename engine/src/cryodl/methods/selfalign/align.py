@@ -34,6 +34,7 @@ from cryodl.methods.selfalign.inputs import (
 from cryodl.methods.selfalign.pairs_align import align_pairs
 from cryodl.methods.selfalign.predict import Proposer, load_proposer
 
+_BEYOND = 0.05  # share of particles beyond the largest shift that is no accident
 _MEASURED = 64  # particles that the power spectrum is measured from
 
 
@@ -88,9 +89,24 @@ def _align_to_map(config: AlignConfig, run: RunFolder) -> tuple[ParticleSet, Ali
     run.add_value("cpu_seconds_per_particle", (time.process_time() - begun) / len(everything))
     if config.mode in ("auto", "exhaustive"):
         warn_of_hand(checked, reference, mask, points, power, settings, run)
+    warn_of_shifts(found, settings.max_shift_px, run)
     before = box_frame(checked.particles)[0]
     _report_change(run, before, found.rotations, config.symmetry)
     return with_box_poses(checked.particles, found.rotations, found.shifts_px), found
+
+
+def warn_of_shifts(found: Alignment, max_shift_px: float, run: RunFolder) -> None:
+    """Tell when particles lie where the search ends: it goes on for a pixel beyond its limit."""
+    lengths = np.linalg.norm(found.shifts_px, axis=1)
+    beyond, count = int((lengths > max_shift_px).sum()), len(lengths)
+    if beyond > _BEYOND * count:
+        text = (
+            f"{beyond} of {count} particles lie more than {max_shift_px:g} px from the centres of "
+            "their boxes, where the search ends: some poses may be wrong, however sure they look. "
+            "Raise --max-shift-px."
+        )
+        run.report.distrust(text)
+        run.log(f"warning: {text}")
 
 
 def measured_power(checked: CheckedParticles, points: FourierPoints) -> NDArray[np.float32]:
