@@ -1,10 +1,9 @@
-"""How a training step grows with the box, the particles of a batch and the processes.
+"""How a training step grows with the box and the particles of a batch.
 
-    python benchmarks/bench_scaling.py sizes         # CPU seconds of one thread
-    python benchmarks/bench_scaling.py processes     # wall seconds: nothing else may run
+    python benchmarks/bench_scaling.py
 
-Each prints lines of a table. The exponent is that of the time against the voxels of a batch
-between a row and the row before it: 1 is what convolutions need, more is waste.
+Prints lines of a table, CPU seconds of one thread. The exponent is that of the time against the
+voxels of a batch between a row and the row before it: 1 is what convolutions need, more is waste.
 """
 
 from __future__ import annotations
@@ -22,9 +21,7 @@ import torch
 
 from cryodl.commands.bench_cases import CASES, SCALES, Case, Scale
 from cryodl.core.networks.layout import lay_out
-from cryodl.core.training.loop import fit
 from cryodl.core.training.optimizers import make_optimizer
-from cryodl.core.training.reporting import SilentRun
 from cryodl.core.training.settings import TrainingSettings
 
 # What is changed of the small scale, and the voxels of a batch of it.
@@ -40,23 +37,12 @@ SIZES: dict[str, list[tuple[dict[str, int], int]]] = {
 STEPS, REPEATS = 3, 2
 
 
-def settings(case: Case, steps: int, devices: str = "cpu") -> TrainingSettings:
-    """Return those of a training of so many steps."""
-    return TrainingSettings(
-        steps_per_epoch=steps,
-        epochs=1,
-        devices=devices,
-        gradient_clip=case.gradient_clip,
-        checkpoint_seconds=1e9,
-    )
-
-
 def seconds_of_a_step(case: Case) -> float:
     """Return CPU seconds of a step with its data, the best of some."""
-    chosen = settings(case, STEPS)
     lay_out(case.step, "cpu", "32")
     case.step.train()
-    optimizer, best = make_optimizer(case.step, chosen), math.inf
+    settings = TrainingSettings(steps_per_epoch=STEPS, epochs=1, devices="cpu")
+    optimizer, best = make_optimizer(case.step, settings), math.inf
     for number in range(1 + REPEATS * STEPS):
         started = time.process_time()
         batch = case.source.batch(number % STEPS, 0, 0, 1)
@@ -82,37 +68,11 @@ def sizes(small: Scale) -> Iterator[tuple[str, ...]]:
             yield method, case.what, f"{spent:.3f} s", exponent
 
 
-def seconds_of_a_training(method: str, scale: Scale, steps: int, devices: str) -> float:
-    """Return wall seconds of a whole training with its start."""
-    with tempfile.TemporaryDirectory() as folder:
-        case = CASES[method](scale, Path(folder))
-        started = time.perf_counter()
-        fit(case.step, case.source, settings(case, steps, devices), SilentRun(Path(folder)))
-        return time.perf_counter() - started
-
-
-def processes(small: Scale) -> Iterator[tuple[str, ...]]:
-    """Time one and two processes of one thread, each with a whole batch of its own."""
-    # Time to start is taken away by the difference of a long and a short training.
-    short, long = 2, 12
-    for method in SIZES:
-        scale = replace(small, width=16, cubes=2) if method == "spisonet" else small
-        spent = []
-        for devices in ("cpu", "cpu:2"):
-            both = [seconds_of_a_training(method, scale, n, devices) for n in (short, long)]
-            spent.append((both[1] - both[0]) / (long - short))
-        # Two processes share the items of a step.
-        yield method, f"{spent[0]:.3f} s", f"{spent[1]:.3f} s", f"{spent[0] / spent[1]:.2f}"
-
-
 def main() -> None:
     """Print the lines of a table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("table", choices=("sizes", "processes"))
-    options = parser.parse_args()
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     torch.set_num_threads(1)
-    small = SCALES["small"]
-    for cells in sizes(small) if options.table == "sizes" else processes(small):
+    for cells in sizes(SCALES["small"]):
         sys.stdout.write("| " + " | ".join(cells) + " |\n")
         sys.stdout.flush()
 
