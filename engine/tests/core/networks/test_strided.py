@@ -8,46 +8,28 @@ from torch.nn import functional
 from cryodl.core.networks.strided import Doubling, Halving
 
 
-def gradients(found, values, layer, outer):
-    return torch.autograd.grad(found, [values, layer.weight, layer.bias], outer)
+def same_sums(layer, shape, plain):
+    """Compare values and all gradients of a layer with those of a function of the library."""
+    values = torch.randn(2, layer.in_channels, *shape, dtype=torch.float64, requires_grad=True)
+    found, expected = layer(values), plain(values, layer.weight, layer.bias, 2, 1)
+    torch.testing.assert_close(found, expected)
+    outer, of = torch.randn_like(expected), [values, layer.weight, layer.bias]
+    ours, theirs = (torch.autograd.grad(result, of, outer) for result in (found, expected))
+    torch.testing.assert_close(ours, theirs)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("shape", [(8, 8, 8), (4, 6, 8), (6, 7, 6)])
 def test_halving_is_the_strided_convolution(channels, shape):
     torch.manual_seed(1)
-    layer = Halving(channels, 5).double()
-    values = torch.randn(2, channels, *shape, dtype=torch.float64, requires_grad=True)
-    expected = functional.conv3d(values, layer.weight, layer.bias, 2, 1)
-    outer = torch.randn_like(expected)
-    found = layer(values)
-    torch.testing.assert_close(found, expected)
-    pairs = zip(
-        gradients(found, values, layer, outer),
-        gradients(expected, values, layer, outer),
-        strict=True,
-    )
-    for ours, theirs in pairs:
-        torch.testing.assert_close(ours, theirs)
+    same_sums(Halving(channels, 5).double(), shape, functional.conv3d)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("shape", [(4, 4, 4), (3, 4, 5)])
 def test_doubling_is_the_transposed_convolution(channels, shape):
     torch.manual_seed(2)
-    layer = Doubling(5, channels).double()
-    values = torch.randn(2, 5, *shape, dtype=torch.float64, requires_grad=True)
-    expected = functional.conv_transpose3d(values, layer.weight, layer.bias, 2, 1)
-    outer = torch.randn_like(expected)
-    found = layer(values)
-    torch.testing.assert_close(found, expected)
-    pairs = zip(
-        gradients(found, values, layer, outer),
-        gradients(expected, values, layer, outer),
-        strict=True,
-    )
-    for ours, theirs in pairs:
-        torch.testing.assert_close(ours, theirs)
+    same_sums(Doubling(5, channels).double(), shape, functional.conv_transpose3d)
 
 
 def test_weights_are_those_of_the_library():

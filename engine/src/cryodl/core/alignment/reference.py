@@ -172,8 +172,8 @@ class MapReference:
         return self._lookup.turned(self.points.xyz[:count], rotations, is_rough)
 
     def scores(self, cross: Tensor, energy: Tensor) -> Tensor:
-        """Return z-scores: correlations over the deviation that noise alone would give them."""
-        return cross * (2 / energy.clamp(min=1e-12)).sqrt()[..., None]
+        """Return z-scores; see `z_scores`."""
+        return z_scores(cross, energy)
 
     def information(self, power: Tensor) -> Tensor:
         """Return the power by shell over that of the noise; see `Reference`."""
@@ -250,7 +250,7 @@ class ParticleReference:
         Without awareness of the wedge, z-scores as of a map.
         """
         if not self._wedge_aware:
-            return cross * (2 / energy.clamp(min=1e-12)).sqrt()[..., None]
+            return z_scores(cross, energy)
         return cross - energy[..., None]
 
     def information(self, power: Tensor) -> Tensor:
@@ -262,6 +262,11 @@ def _smoothed(ratio: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the geometric mean over neighbouring shells: single ones are measured roughly."""
     padded = np.pad(np.log(np.maximum(ratio, 1e-6)), _SMOOTHED // 2, mode="edge")
     return np.exp(np.convolve(padded, np.full(_SMOOTHED, 1 / _SMOOTHED), "valid"))
+
+
+def z_scores(cross: Tensor, energy: Tensor) -> Tensor:
+    """Divide correlations (..., R, T) by the deviation that noise alone would give them."""
+    return cross * (2 / energy.clamp(min=1e-12)).sqrt()[..., None]
 
 
 def energies(turned: Tensor, weight: Tensor) -> Tensor:
